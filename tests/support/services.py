@@ -14,7 +14,11 @@ from atom_emulator.platform.google import find_installed
 from atom_emulator.platform.options import PartName
 from atom_emulator.platform.storage import find_program
 
-Service: TypeAlias = Literal["google emulators", "storage", "gsutil", "gcloud"]
+Service: TypeAlias = Literal["google emulators", "storage", "gsutil", "gcloud", "chromium"]
+
+
+CHROMIUM: Final = shutil.which("chromium")
+"""Debian's package, or another browser of this name."""
 
 
 def need(service: Service) -> None:
@@ -55,5 +59,6 @@ _MISSING: Final[Mapping[Service, Callable[[], str]]] = {
     "storage": _storage,
     "gsutil": lambda: _command("gsutil"),
     "gcloud": lambda: _command("gcloud"),
+    "chromium": lambda: _command("chromium"),
 }
 """Each answers what is missing, nothing if all is there."""

@@ -217,6 +217,14 @@ def test_the_client_reaches_emulator_and_deployment_only_when_they_are_used() ->
         assert found.top not in {"atom_emulator", "atom_deploy"} or found.lazily, found
 
 
+@pytest.mark.parametrize("part", ["console", "graph", "planning", "views"])
+def test_what_the_console_shares_does_not_import_the_command_line(part: str) -> None:
+    """The command line ties the parts together, and none of them needs it."""
+    for found in imports_of(ROOT / "client" / "atom_client" / part):
+        assert not found.module.startswith("atom_client.cli"), found
+        assert part == "console" or not found.module.startswith("atom_client.console"), found
+
+
 def test_functions_import_the_composition_root_and_the_handlers() -> None:
     """Functions import only the composition root and the handlers."""
     names = ("delivery", "entry", "start", "dispatcher", "checker", "runner")

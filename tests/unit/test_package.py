@@ -20,7 +20,7 @@ import atom_workflows
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-VENDORED: Final = sorted((ROOT / "client/atom_client/console/assets/vendor").iterdir())
+ASSETS: Final = sorted(path for path in (ROOT / "client/atom_client/console/assets").rglob("*") if path.is_file())
 PACKAGES: Final = [ROOT / path for path in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
 
 
@@ -65,15 +65,15 @@ def test_the_wheel_holds_every_module(files: set[str]) -> None:
     assert {f"{package.name}/py.typed" for package in PACKAGES} <= files
 
 
-def test_the_wheel_holds_the_libraries_of_the_console(files: set[str]) -> None:
+def test_the_wheel_holds_the_page_of_the_console(files: set[str]) -> None:
     """An installation needs neither a build nor a network to show the console."""
-    assert VENDORED
-    assert {path.relative_to(ROOT / "client").as_posix() for path in VENDORED} <= files
+    assert ASSETS
+    assert {path.relative_to(ROOT / "client").as_posix() for path in ASSETS} <= files
 
 
 def test_the_wheel_brings_its_licenses(wheel: Path, metadata: Message) -> None:
     """The metadata names the licenses of the repository and of the console's libraries, and the wheel holds each."""
-    licenses = [ROOT / "LICENSE", *(path for path in VENDORED if path.name.endswith(".LICENSE.txt"))]
+    licenses = [ROOT / "LICENSE", *(path for path in ASSETS if path.name.endswith(".LICENSE.txt"))]
     assert metadata["License-Expression"] == "Apache-2.0 AND BSD-3-Clause AND ISC"
     assert set(metadata.get_all("License-File", [])) == {path.relative_to(ROOT).as_posix() for path in licenses}
     with ZipFile(wheel) as archive:
@@ -101,6 +101,6 @@ def test_the_source_archive_builds_and_runs(tmp_path: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "Makefile", "constraints.txt", "LICENSE", "examples/fork_join.yaml"} <= names
     assert not {name for name in names if name.startswith(("tests/", "bench/", ".venv/", ".ci/"))}
-    assert {path.relative_to(ROOT).as_posix() for path in VENDORED} <= names
+    assert {path.relative_to(ROOT).as_posix() for path in ASSETS} <= names
     linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert {name for name in linked if (ROOT / name).is_file()} <= names

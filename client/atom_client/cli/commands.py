@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atom_client.cli.completion import FILE, SHELLS
+from atom_client.cli.console_commands import console
 from atom_client.cli.dead_letter_commands import dead_letters
 from atom_client.cli.graph_commands import graph
 from atom_client.cli.options import (
@@ -304,6 +305,7 @@ def env_of_platform(*, as_json: bool) -> None:
     print_variables(as_json=as_json)
 
 
+cli.add_command(console)
 cli.add_command(graph)
 cli.add_command(runs)
 cli.add_command(why)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.params import known_params, print_param_problems, provisional_run, read_given
+from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform_choice import env_of
 from atom_client.cli.sources import content_of, shown_name
 from atom_client.cli.tables import Sheet
@@ -22,6 +22,7 @@ from atom_client.cost.model import ASSUMED_ITEMS, count_instances, plan_for_cost
 from atom_client.cost.prices import AS_OF, GOOGLE, PRICES
 from atom_client.cost.usage import Assumptions, NotEstimated, has_usual_times
 from atom_client.errors import INVALID_USE, Misuse
+from atom_client.planning.params import known_params, provisional_run
 from atom_client.planning.prepare import Start
 from atom_client.text import counted, listing, one_line
 from atom_client.views.as_json import json_document

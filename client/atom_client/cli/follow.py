@@ -30,6 +30,7 @@ from atom_client.views.lines import line_text, read_line
 from atom_client.views.loops import LoopView
 from atom_client.views.progress import RunView
 from atom_client.views.queries import in_order, read_nodes_of_steps, read_run
+from atom_client.views.rerun_plan import AS_STARTED
 from atom_client.views.summary import verdict
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.durations import parse_duration
@@ -186,7 +187,6 @@ def _not_started(run_id: str, waited_s: float, *, is_superseded: bool) -> str:
     )
 
 
-AS_STARTED: Final = "using the file as it was when the run was started. If the file has changed, add --with FILE."
 """Tells users who have just corrected the file that a retry does not read it again."""
 
 INTERRUPTIONS: Final = (KeyboardInterrupt, SystemExit)

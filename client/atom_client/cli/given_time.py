@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from atom_client.cli.validate import print_warnings
-from atom_client.errors import Misuse
-from atom_client.views.schedules import doubts_about_time
-from atom_workflows.expressions.times import find_zone, to_utc
+from atom_client.views.schedules import doubts_about_time, instant_meant
 
 
 def read_given_time(at: datetime, zone: str | None, *, now: datetime | None = None) -> datetime:
@@ -15,9 +13,6 @@ def read_given_time(at: datetime, zone: str | None, *, now: datetime | None = No
 
     A time without an offset is taken to be in `zone`. If `now` is given, a time in the future also causes a warning.
     """
-    try:
-        instant = to_utc(at if at.tzinfo or zone is None else at.replace(tzinfo=find_zone(zone)))
-    except ValueError as error:
-        raise Misuse(f"--at is {at.isoformat()}: {error}") from error
+    instant = instant_meant(at, zone)
     print_warnings(list(doubts_about_time(at, instant, zone, instant if now is None else now)))
     return instant

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.runs import job_logs, unstopped_jobs
+from atom_client.cli.runs import job_logs
 from atom_client.cli.tables import items_sheet
 from atom_client.deployment import with_place
 from atom_client.errors import Failure, Misuse
@@ -18,6 +18,7 @@ from atom_client.views.as_json import items_object, json_document
 from atom_client.views.items import ItemsPage, read_loop, read_page
 from atom_client.views.queries import read_outputs_of_steps
 from atom_client.views.run_references import require_run
+from atom_client.views.step_list import unstopped_jobs
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import shown_id
 

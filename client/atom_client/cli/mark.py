@@ -12,12 +12,12 @@ import click
 
 from atom_client.cli.actor import current_actor
 from atom_client.cli.output import Output
-from atom_client.cli.params import pairs_of
 from atom_client.cli.platform import services_for_run
 from atom_client.cli.sources import content_of
 from atom_client.cli.tables import MOST_ROWS, Sheet
 from atom_client.deployment import with_place
 from atom_client.errors import RUN_FAILED, Failure, Misuse
+from atom_client.planning.params import pairs_of
 from atom_client.text import counted, listing, name_of
 from atom_client.views.as_json import json_document
 from atom_client.views.mark_plan import MarkPlan
@@ -49,7 +49,7 @@ class MarkOptions:
 
 
 def mark_named(services: Services, options: MarkOptions) -> int:
-    """Mark a step after showing what that does, and return the exit code."""
+    """Show what a mark does, make it, and return the exit code."""
     state = STATES.get(options.state_text.lower())
     if state is None:
         raise Misuse(f"the state is {name_of(options.state_text)}; a step can be marked as {' or '.join(STATES)}")
@@ -98,7 +98,10 @@ def _read_object(file: str) -> Mapping[str, Any]:
 
 
 def _read_value(step: StepRecord, name: str, text: str) -> Any:
-    """Return a value as JSON: the text itself if the declared type takes it, or else what it says as JSON."""
+    """Return the value that the user typed.
+
+    It is the text itself if the declared type accepts that, and otherwise the JSON value that the text holds.
+    """
     if name in step.outputs:
         from atom_workflows.core.reads import zone_of  # noqa: PLC0415 (only steps with outputs need it)
         from atom_workflows.expressions.types import read_value  # noqa: PLC0415 (see above)

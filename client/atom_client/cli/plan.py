@@ -7,36 +7,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import click
 
 from atom_client.cli.given_time import read_given_time
 from atom_client.cli.output import Output
-from atom_client.cli.params import bind_values, checked_params, print_param_problems, provisional_run, read_given
+from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform_choice import env_of, read_env
 from atom_client.cli.sources import STDIN, STDIN_NAME, content_of, shown_name
 from atom_client.cli.validate import print_warnings
 from atom_client.errors import INVALID_USE, RUN_FAILED, Misuse
-from atom_client.planning.partial import MARKS
-from atom_client.planning.prepare import Start
-from atom_client.planning.walk import Plan, plan_run
+from atom_client.planning.walk import plan_run
 from atom_client.text import name_of
 from atom_client.views.as_json import json_document
 from atom_client.views.checked_files import CheckedFile, text_lines
 from atom_client.views.hypothetical_runs import played_lines, played_object
 from atom_client.views.plan_parts import Asked
-from atom_client.views.plans import planned_lines, planned_object
+from atom_client.views.plans import ask_for_plan, planned_lines, planned_object, price_of_run
 from atom_client.views.task_warnings import warn_of_tasks
 from atom_workflows.errors import InvalidParams
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import Settings, from_environment
-
-MOST_PRICED: Final = 60
-"""With at most this many steps and items, estimating the cost takes only a moment."""
-
-_RUN_ID: Final = "run.id".join(MARKS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,16 +71,13 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
         workflow = parse_workflow(content, filename=shown_name(options.source))
         # Planning for a time to come is as usual as for the past.
         at = datetime.now(UTC) if options.at is None else read_given_time(options.at, workflow.timezone)
-        run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
-        values = checked_params(given, workflow, run)
-        bound = bind_values(workflow, values, run) if workflow.params else {}
+        asked = ask_for_plan(workflow, given, at=at, env=env)
     except InvalidWorkflow as error:
         return _print_problems(error, options.source, content, as_json=options.as_json)
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
     print_warnings([*workflow.warnings, *warn_of_tasks(workflow, file=shown_name(options.source))])
-    start = Start(params=bound, at=at, env=env)
-    read = _Read(content=content, asked=Asked(workflow=workflow, given=values, start=start), settings=settings)
+    read = _Read(content=content, asked=asked, settings=settings)
     if options.script is None:
         return _print_planned(read, options)
     return _print_played(read, options, options.script)
@@ -107,7 +96,7 @@ def _print_problems(error: InvalidWorkflow, source: str, content: bytes, *, as_j
 
 def _print_planned(read: _Read, options: PlanOptions) -> int:
     plan = plan_run(read.asked.workflow, read.asked.start.known(read.asked.workflow), path=_path(options.source))
-    cost = _cost(read, plan)
+    cost = price_of_run(read.content, read.asked, plan, read.settings)
     if options.as_json:
         click.echo(json_document({**planned_object(read.asked, plan), "run_usd": cost}))
     else:
@@ -124,26 +113,6 @@ def _print_planned(read: _Read, options: PlanOptions) -> int:
                 "`atom-workflows cost` gives the details."
             )
     return RUN_FAILED if plan.is_bound_to_fail else 0
-
-
-def _cost(read: _Read, plan: Plan) -> float | None:
-    """Return the cost of a run.
-
-    Returns None if it cannot be estimated, or if estimating it would take too long.
-    """
-    # Only estimates need this module.
-    from atom_client.cost.model import count_instances  # noqa: PLC0415 (see above)
-
-    if count_instances(plan) > MOST_PRICED:
-        return None
-    from atom_client.cost.estimate import estimate, usual_job  # noqa: PLC0415 (only for small files)
-    from atom_client.cost.usage import Assumptions, NotEstimated  # noqa: PLC0415 (see above)
-
-    given = Assumptions(job=usual_job(read.asked.workflow), settings=read.settings)
-    try:
-        return estimate(read.content, given, known=read.asked.start.known(read.asked.workflow)).run.usd
-    except (NotEstimated, ModuleNotFoundError):
-        return None
 
 
 # -- a hypothetical run ----------------------------------------------------------------------------------------------

@@ -158,7 +158,10 @@ def desk_of(services: Services, *, is_local: bool) -> Desk:
 
 
 def services_for_run(services: Services, run_id: str) -> Services:
-    """Return services that can change a run. See `find_services_for_run`; raises `Failure` if there are none."""
+    """Return services that can change a run.
+
+    See `find_services_for_run`. Raises `Failure` if there are none.
+    """
     return find_services_for_run(services, run_id) or refuse()
 
 

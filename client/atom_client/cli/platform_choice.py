@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from atom_client.cli.mock_script import read_mock_script
-from atom_client.cli.params import pairs_of
 from atom_client.errors import Misuse
+from atom_client.planning.params import pairs_of
 from atom_client.text import name_of
 from atom_workflows.errors import TaskRunnerError
 from atom_workflows.hosts import is_this_machine

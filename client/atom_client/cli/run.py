@@ -17,10 +17,11 @@ from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems, read_given
 from atom_client.cli.platform import FIRESTORE_HOST, PUBSUB_HOST, connect_services, names_local_platform
 from atom_client.cli.platform_choice import LOCAL_RUNNER, PlatformChoice, credential_problem, env_variables, runner_note
-from atom_client.cli.sources import RunRequest, request_for
+from atom_client.cli.sources import request_for
 from atom_client.cli.validate import print_warnings, problem_lines
 from atom_client.deployment import EMULATORS, adopt_platform, is_adopted
 from atom_client.errors import INVALID_USE, Misuse
+from atom_client.planning.requests import RunRequest
 from atom_client.text import name_of
 from atom_client.views.as_json import json_document
 from atom_client.views.progress import RunView

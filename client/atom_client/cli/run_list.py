@@ -11,13 +11,11 @@ from typing import Final
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.params import pairs_of
-from atom_client.cli.since import since_of
-from atom_client.cli.tables import Progress, runs_sheet
+from atom_client.cli.tables import runs_sheet
 from atom_client.deployment import with_place
-from atom_client.text import listing, local_time, name_of
+from atom_client.planning.params import pairs_of
+from atom_client.text import listing
 from atom_client.views.as_json import json_document, run_object
-from atom_client.views.items import count_ended_items
 from atom_client.views.run_list import (
     FAILED_STATES,
     MOST_RUNS_LOOKED_AT,
@@ -25,18 +23,15 @@ from atom_client.views.run_list import (
     RunFilter,
     RunOrder,
     RunsPage,
-    count_ended_steps,
+    count_progress,
+    describe_none,
     read_runs_page,
 )
-from atom_client.views.run_references import is_file
+from atom_client.views.since import since_of
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
-from atom_workflows.ports import Store
 
 RUNS_PER_PAGE: Final = 20
-_MOST_PROGRESS: Final = 20
-"""The maximum number of open runs per list for which steps and items are counted; each count takes a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,23 +94,12 @@ def list_runs(services: Services, options: ListOptions) -> None:
     if options.as_json:
         click.echo(json_document({"runs": [run_object(run) for run in page.runs]}))
     elif page.runs:
-        Output().show(runs_sheet(page.runs, now=now, progress=_count_progress(services.store, page.runs)))
+        Output().show(runs_sheet(page.runs, now=now, progress=count_progress(services.store, page.runs)))
     elif not page.unreadable:
-        click.echo(_no_runs(wanted))
+        starts = "" if wanted.has_conditions else f" `{with_place('start FILE')}` starts one."
+        click.echo(f"{describe_none(wanted)}{starts}")
     for line in _after(page, options):
         click.echo(line, err=options.as_json)
-
-
-def _count_progress(store: Store, runs: Sequence[RunRecord]) -> dict[str, Progress]:
-    begun = [run for run in runs if not run.state.is_terminal and run.started_at is not None]
-    return {
-        run.id: Progress(
-            steps=count_ended_steps(store, run),
-            # The store would also count the items of earlier attempts of a retried run.
-            items=count_ended_items(store, run) if run.item_count and not run.retries else None,
-        )
-        for run in begun[:_MOST_PROGRESS]
-    }
 
 
 def _after(page: RunsPage, options: ListOptions) -> Iterator[str]:
@@ -130,18 +114,3 @@ def _after(page: RunsPage, options: ListOptions) -> Iterator[str]:
         yield f"{shown} of {page.total:,} runs; next: `{following}`"
     elif options.page > 1:
         yield f"{last - len(page.runs) + 1:,} to {last:,} of {page.total:,} runs"
-
-
-def _no_runs(wanted: RunFilter) -> str:
-    if not wanted.has_conditions:
-        return f"There are no runs yet. `{with_place('start FILE')}` starts one."
-    conditions = []
-    if wanted.states:
-        conditions.append(f"is {' or '.join(wanted.states)}")
-    if wanted.workflow:
-        what = "was started from" if is_file(wanted.workflow) else "is of the workflow"
-        conditions.append(f"{what} {name_of(wanted.workflow)}")
-    conditions += [f"has the label {name_of(f'{name}={value}')}" for name, value in wanted.labels.items()]
-    if wanted.since is not None:
-        conditions.append(f"was created since {local_time(wanted.since)}")
-    return f"No run {' and '.join(conditions)}."

@@ -16,27 +16,25 @@ from atom_client.cli.platform import services_for_run
 from atom_client.cli.tables import MOST_ROWS, show_steps
 from atom_client.deployment import with_place
 from atom_client.errors import Misuse
-from atom_client.text import clean, counted, listing, one_line, pages_text
+from atom_client.text import clean, counted, one_line, pages_text
 from atom_client.views.as_json import json_document, run_with_steps
+from atom_client.views.cancellation import cancelled_lines
 from atom_client.views.items import read_loops
 from atom_client.views.lines import line_text, read_line
-from atom_client.views.loops import count_nodes
 from atom_client.views.queries import (
     in_order,
     may_have_items,
     read_nodes_of_steps,
-    read_outlines,
     read_outputs_of_steps,
     read_run,
 )
 from atom_client.views.run_facts import run_facts
 from atom_client.views.run_references import require_run, require_run_to_change
-from atom_client.views.step_list import RUNNING_STATES, StepFilter, StepOrder, count_line
+from atom_client.views.step_list import RUNNING_STATES, StepFilter, StepOrder, count_line, unstopped_jobs
 from atom_client.views.summary import verdict
 from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import shown_id
-from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 
@@ -175,14 +173,6 @@ def job_logs(steps: Sequence[StepRecord]) -> Iterator[str]:
         yield f"and {counted(len(logged) - MOST_ROWS, 'more log')}; --json shows all of them"
 
 
-def unstopped_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Yield lines about jobs that may still be running."""
-    for step in steps:
-        if step.unstopped:
-            named, jobs = shown_id(step.id), listing(step.unstopped)
-            yield f"Warning: the Task Runner did not stop these jobs of `{named}`, which may still be running: {jobs}"
-
-
 def _json_line(value: Any) -> str:
     return clean(json.dumps(value, ensure_ascii=False))
 
@@ -201,20 +191,5 @@ def cancel_named(services: Services, text: str, *, now: bool = False, reason: st
         return run is not None and run.state.is_terminal
 
     cancel_run(live, run_id, now=now, actor=current_actor(), reason=reason, has_ended=has_ended)
-    run = read_run(services.store, run_id)
-    if run is not None and not run.state.is_terminal:
-        show = with_place(f"runs show {run_id}")
-        click.echo(
-            f"Run {run_id} is being cancelled: no more jobs from its main part will be submitted, and its steps under "
-            f"`finally` will run. `{show}` shows them; --now ends the run without them."
-        )
-        return
-    click.echo(f"Run {run_id} is cancelled: no more jobs will be submitted.")
-    nodes = {} if run is None else read_outlines(services.store, run_id)
-    unstopped = [step for step in nodes.values() if step.unstopped]
-    if unstopped:
-        show = with_place(f"runs show {run_id}")
-        items = [shown_id(step.id) for step in unstopped if step.kind is NodeKind.ITEM]
-        of_items = f", and `--items STEP` lists the jobs of items such as `{items[0]}`" if items else ""
-        lists = f"`{show}` lists them{of_items}"
-        click.echo(f"Jobs of {count_nodes(unstopped)} could not be stopped and may still be running; {lists}.")
+    for line in cancelled_lines(services.store, run_id):
+        click.echo(line)

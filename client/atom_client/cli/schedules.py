@@ -6,12 +6,19 @@ import click
 
 from atom_client.cli.actor import current_actor
 from atom_client.cli.output import Output
-from atom_client.cli.sources import require_object
 from atom_client.cli.tables import Sheet
 from atom_client.errors import Misuse
-from atom_client.text import counted, name_of
-from atom_client.views.as_json import json_document, moment_text
-from atom_client.views.schedules import next_instants, pause_lines, schedule_objects, schedule_rows, zoned
+from atom_client.planning.requests import require_object
+from atom_client.text import name_of
+from atom_client.views.as_json import json_document
+from atom_client.views.schedules import (
+    next_objects,
+    pause_lines,
+    paused_line,
+    resumed_line,
+    schedule_objects,
+    schedule_rows,
+)
 from atom_workflows.coordinator.schedules import list_schedules, load_schedules, pause_schedules, resume_schedules
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.schedules import file_id
@@ -41,17 +48,13 @@ def print_next(services: Services, path: str, *, count: int, as_json: bool) -> N
     if stored is None or stored.schedules.deleted_at is not None:
         raise Misuse(str(ScheduleNotFound(path)))
     found, now = stored.schedules, services.clock.now()
-    instants = sorted(
-        (at, entry.cron, note)
-        for entry in found.entries
-        for at, note in next_instants(entry.cron, found.zone, max(now, entry.after), count)
-    )[:count]
+    instants = next_objects(found, now, count)
     if as_json:
-        shown = [{"at": moment_text(at), "cron": cron, "note": note or None} for at, cron, note in instants]
+        shown = [{name: one[name] for name in ("at", "cron", "note")} for one in instants]
         click.echo(json_document({**schedule_objects(found), "next": shown}))
         return
-    for at, cron, note in instants:
-        click.echo(f"{zoned(at, found.zone)}  {cron}" + (f"  ({note})" if note else ""))
+    for one in instants:
+        click.echo(f"{one['shown']}  {one['cron']}" + (f"  ({one['note']})" if one["note"] else ""))
     if not instants:
         click.echo(f"{name_of(path)} has no schedules: it is only started manually.")
     if found.paused_at is not None:
@@ -69,7 +72,7 @@ def pause_file(services: Services, path: str, reason: str = "") -> None:
     if known is not None and known.schedules.paused_at is not None:
         click.echo(f"The schedules of {name_of(path)} are already paused.")
         return
-    click.echo(f"Paused {counted(len(paused.entries), 'schedule')} of {name_of(path)}.")
+    click.echo(paused_line(paused))
 
 
 def resume_file(services: Services, path: str, reason: str = "") -> None:
@@ -79,6 +82,4 @@ def resume_file(services: Services, path: str, reason: str = "") -> None:
         resumed = resume_schedules(services, path, actor=current_actor(), reason=reason)
     except ScheduleNotFound as error:
         raise Misuse(str(error)) from error
-    following = min((at for at, _ in resumed.next_instants()), default=None)
-    until = "" if following is None else f"; the next run starts at {zoned(following, resumed.zone)}"
-    click.echo(f"Resumed {counted(len(resumed.entries), 'schedule')} of {name_of(path)}{until}.")
+    click.echo(resumed_line(resumed))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import click
 
-from atom_client.cli.earlier_start import find_earlier_start
 from atom_client.cli.output import Output
 from atom_client.cli.params import print_param_problems
 from atom_client.cli.platform import connect_services, platform_of
 from atom_client.cli.platform_choice import PlatformChoice
 from atom_client.cli.run import Running, RunOptions, print_problems, run_to_end, warn_of_programs_on_platform
-from atom_client.cli.start_request import StartOptions, check_message, read_request, warn_of_group
+from atom_client.cli.start_request import StartOptions, read_request
 from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
+from atom_client.planning.earlier_start import EarlierStart, find_earlier_start, started_before_line
+from atom_client.planning.requests import check_message, warn_of_group
 from atom_client.text import name_of
 from atom_client.views.as_json import json_document
 from atom_workflows.errors import InvalidParams
@@ -37,7 +38,11 @@ def start_run(options: StartOptions) -> int:
     print_warnings((*request.warnings, *warn_of_group(request)))
     warn_of_programs_on_platform(request.workflow)
     body = request.message_body(options.task_runner_url)
-    earlier = find_earlier_start(request, check_message(body), options)
+    event, earlier = check_message(body), EarlierStart()
+    if options.key is not None:
+        earlier = find_earlier_start(connect_services(environment()).store, request, event)
+    if earlier.is_started:
+        click.echo(started_before_line(request.run_id), err=True)
     if options.wait:
         run_options = RunOptions(
             source=options.source,

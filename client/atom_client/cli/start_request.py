@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, cast
 
 from atom_client.cli.given_time import read_given_time
-from atom_client.cli.params import pairs_of, read_given
+from atom_client.cli.params import read_given
 from atom_client.cli.platform import names_local_platform
 from atom_client.cli.platform_choice import check_url
-from atom_client.cli.sources import BUCKET_PREFIX, RunRequest, request_for, require_object
+from atom_client.cli.sources import request_for
 from atom_client.deployment import environment
 from atom_client.errors import Misuse
-from atom_client.text import name_of
-from atom_workflows.errors import MalformedEvent
-from atom_workflows.handlers.entry import MAX_START_BODY
-from atom_workflows.messages.start import StartRequested, read_start_event
+from atom_client.planning.params import pairs_of
+from atom_client.planning.requests import BUCKET_PREFIX, RunRequest, require_object
 from atom_workflows.settings import from_environment
 from atom_workflows.task_runner_urls import shown_url
-
-_LARGEST_MESSAGE: Final = MAX_START_BODY * 3 // 4 - 4_096
-"""Pub/Sub pushes a message in base64 and adds fields, so the pushed request is larger than the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,28 +69,3 @@ def read_request(options: StartOptions) -> RunRequest:
             )
         scheduled_at = read_given_time(options.at, zone, now=datetime.now(UTC))
     return replace(request, scheduled_at=scheduled_at, no_queue=options.no_queue)
-
-
-def warn_of_group(request: RunRequest) -> Iterator[str]:
-    """Warn that `concurrency` counts local and uploaded files separately."""
-    if request.workflow is not None and request.workflow.concurrency is not None:
-        file = name_of(request.workflow_path)
-        yield (
-            f"`concurrency` counts this run together with runs of any local file named {file}, in any folder, but not "
-            "with runs of an uploaded file; to count it with runs of an uploaded file, start gs://BUCKET/OBJECT"
-        )
-
-
-def check_message(body: Mapping[str, Any]) -> StartRequested:
-    """Check the message exactly as the start function will check it."""
-    try:
-        event = read_start_event(body, event_id="0")
-    except MalformedEvent as error:
-        raise Misuse(f"the start function would refuse this: {error}") from error
-    size = len(json.dumps(body, ensure_ascii=False).encode())
-    if size > _LARGEST_MESSAGE:
-        raise Misuse(
-            f"the message would be {size:,} bytes long, but the start function accepts at most {_LARGEST_MESSAGE:,}; "
-            "upload the file to a bucket and start it from there"
-        )
-    return cast("StartRequested", event)  # The body has no `type`, so it is not a RunSeedRequested.

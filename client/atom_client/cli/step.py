@@ -8,39 +8,36 @@ from shlex import quote
 import click
 
 from atom_client.cli.output import Output
-from atom_client.cli.runs import unstopped_jobs
 from atom_client.cli.tables import attempts_sheet
-from atom_client.cli.why import print_facts, read_step
+from atom_client.cli.why import print_facts
 from atom_client.deployment import with_place
-from atom_client.text import clean, counted, lasted, local_time, one_line
+from atom_client.text import clean, lasted, local_time, one_line
 from atom_client.views.as_json import json_document
 from atom_client.views.attempts import (
     PARTS,
     WAITS,
     TimedAttempt,
-    attempt_object,
     durations_text,
-    seconds_of,
+    step_details,
     time_attempts,
     time_step,
+    unlisted_attempts,
 )
+from atom_client.views.explanations import look_at_step
 from atom_client.views.run_references import require_run
 from atom_client.views.seen import StepSeen
-from atom_client.views.step_list import taken_by
-from atom_client.views.why_step import attempts_text, inputs_and_outputs, mark_facts, step_explanation, step_headline
+from atom_client.views.step_list import taken_by, unstopped_jobs
+from atom_client.views.why_step import attempts_text, inputs_and_outputs, mark_facts, step_headline
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.attempts import MOST_KEPT
 from atom_workflows.core.item_ids import shown_id
 
 
 def show_step(services: Services, run_text: str, step_id: str, *, as_json: bool) -> None:
     """Print everything about a step or an item: its state, times, attempts, what was sent, and its outputs."""
-    seen = read_step(services, require_run(services.store, run_text), step_id)
+    seen = look_at_step(services, require_run(services.store, run_text), step_id)
     attempts = time_attempts(seen.step, seen.now)
     if as_json:
-        durations = seconds_of(time_step(seen, attempts))
-        listed = [attempt_object(one) for one in attempts]
-        click.echo(json_document({**step_explanation(seen), "durations": durations, "attempts": listed}))
+        click.echo(json_document(step_details(seen, attempts)))
         return
     click.echo(clean(step_headline(seen)))
     print_facts(_facts(seen, attempts))
@@ -77,10 +74,7 @@ def _facts(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> Iterator[tuple[s
 
 def _about_attempts(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> Iterator[str]:
     """Yield the job of each attempt, and the address of its log."""
-    missing = seen.step.attempt - len(attempts) if attempts else 0
-    if missing:
-        are = "is" if missing == 1 else "are"
-        yield f"{counted(missing, 'earlier attempt')} {are} not listed: a step keeps its last {MOST_KEPT}."
+    yield from unlisted_attempts(seen.step, attempts)
     if any(one.attempt.job_id for one in attempts):
         yield ""
     for one in attempts:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from textwrap import TextWrapper, wrap
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from atom_client.text import between, clip, counted, lasted, local_time, one_line
-from atom_client.views.reasons import clock_time, last_start
-from atom_client.views.step_list import taken_by
+from atom_client.text import clip, counted, lasted, local_time, one_line
+from atom_client.views.reasons import clock_time
+from atom_client.views.run_list import Progress, time_taken
+from atom_client.views.step_list import remark, taken_by
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
-from atom_workflows.core.outcomes import OutcomeKind
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.states import StepState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -203,32 +203,6 @@ def attempts_sheet(step: StepRecord, attempts: Sequence[TimedAttempt], *, now: d
     )
 
 
-def remark(step: StepRecord, loop: LoopView | None = None) -> str:
-    """Return a step's message on one line.
-
-    The message is preceded by those of the following that apply: the run from which the step was kept, a note that the
-    failure is tolerated, the state of a job that the Task Runner has not started yet, the reason why the step ended,
-    and the counts of its items. The counts replace the message if the step has not ended, or if it failed because too
-    many of its items did. The message of a step that waits is the mark with which it will end, if there is one.
-    """
-    job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
-    not_running = job_state if job_state != StepState.RUNNING.value else ""
-    kept = f"kept from {step.kept_from}" if step.kept_from else ""
-    marks = (kept, "tolerated" if step.tolerated else "", not_running, one_line(step.reason))
-    items = "" if loop is None else loop.describe()
-    message = "" if items and (not step.state.is_terminal or loop_failed(step)) else one_line(step.message)
-    if step.is_marked and step.state is StepState.PENDING:
-        from atom_workflows.core.marks import read_mark  # noqa: PLC0415 (people mark few steps)
-
-        message = "" if (mark := read_mark(step)) is None else one_line(mark.sentence)
-    return ": ".join(filter(None, (*marks, items, message)))
-
-
-def loop_failed(step: StepRecord) -> bool:
-    """Return True if the step failed because too many of its items did."""
-    return step.last_kind == OutcomeKind.ITEMS
-
-
 def show_steps(
     output: Output, steps: Sequence[StepRecord], loops: Mapping[str, LoopView] = _NO_LOOPS, *, now: datetime
 ) -> None:
@@ -242,13 +216,6 @@ def show_steps(
             output.say("\nfinally:")
         if part:
             output.show(steps_sheet(part, loops, now=now))
-
-
-class Progress(NamedTuple):
-    """How many steps and items of an open run have ended; None if they were not counted."""
-
-    steps: int | None = None
-    items: int | None = None
 
 
 def runs_sheet(
@@ -281,11 +248,7 @@ def _duration_of(run: RunRecord, now: datetime) -> str:
 
     Example: `3.0 s, late`.
     """
-    # A run may have been closed for days before its retry. One that waits has not begun.
-    has_begun = run.started_at is not None if run.reopened_at is None else run.state is not RunState.QUEUED
-    end = run.finished_at if run.state.is_terminal else now
-    took = lasted(between(last_start(run), end)) if has_begun else ""
-    return ", ".join(filter(None, (took, "late" if run.late else "")))
+    return ", ".join(filter(None, (lasted(time_taken(run, now)), "late" if run.late else "")))
 
 
 def _size_of(run: RunRecord, progress: Progress) -> str:

@@ -11,10 +11,11 @@ import click
 
 from atom_client.cli.platform import ask_no_proxy
 from atom_client.cli.run import print_problems, warn_of_programs_on_platform
-from atom_client.cli.sources import STDIN, content_of, require_object, shown_name
+from atom_client.cli.sources import STDIN, content_of, shown_name
 from atom_client.cli.validate import print_warnings
 from atom_client.deployment import environment, with_place
 from atom_client.errors import Misuse
+from atom_client.planning.requests import require_object
 from atom_client.text import counted, name_of, one_line
 from atom_client.views.as_json import json_document
 from atom_client.views.schedules import instant_objects, next_instants, zoned

@@ -12,9 +12,8 @@ from atom_client.cli.sources import STDIN, content_of, shown_name
 from atom_client.errors import Failure, Misuse
 from atom_client.text import counted, name_of, one_line
 from atom_client.views.as_json import json_document
-from atom_client.views.checked_files import CheckedFile, as_object, github_lines, summary, text_lines
-from atom_client.views.task_warnings import warn_of_tasks
-from atom_workflows.language.parser import InvalidWorkflow, parse_workflow
+from atom_client.views.checked_files import CheckedFile, as_object, check_content, github_lines, summary, text_lines
+from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.settings import ENV_PREFIX
 
 
@@ -71,12 +70,7 @@ def _check(source: str, env_names: Collection[str] | None, *, is_named: bool = T
         return CheckedFile(name=name, unreadable=error.message)
     if not is_named and (reason := explain_skip(content)):
         return CheckedFile(name=name, skipped=reason)
-    try:
-        workflow = parse_workflow(content, filename=name, env_names=env_names)
-    except InvalidWorkflow as error:
-        return CheckedFile(name=name, content=content, problems=error.problems)
-    warnings = (*workflow.warnings, *warn_of_tasks(workflow, file=name))
-    return CheckedFile(name=name, content=content, steps=len(workflow.all_steps), warnings=warnings)
+    return check_content(content, name, env_names)
 
 
 def read_env_names(path: str) -> Collection[str]:

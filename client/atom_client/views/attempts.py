@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from atom_client.text import between, lasted
+from atom_client.text import between, counted, lasted
 from atom_client.views.as_json import moment_text
 from atom_client.views.reasons import last_start
 from atom_client.views.seen import StepSeen
-from atom_workflows.core.attempts import Attempt, list_attempts
+from atom_client.views.why_step import step_explanation
+from atom_workflows.core.attempts import MOST_KEPT, Attempt, list_attempts
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
 
@@ -107,6 +108,23 @@ def durations_text(durations: Mapping[str, timedelta | None], words: Mapping[str
     """
     named = ((durations.get(name), what) for name, what in words.items())
     return ", ".join(f"{lasted(took)} {what}" for took, what in named if took is not None and took >= _SHORTEST)
+
+
+def unlisted_attempts(step: StepRecord, attempts: Sequence[TimedAttempt]) -> Iterator[str]:
+    """Yield a sentence if not all attempts are known."""
+    missing = step.attempt - len(attempts) if attempts else 0
+    if missing:
+        are = "is" if missing == 1 else "are"
+        yield f"{counted(missing, 'earlier attempt')} {are} not listed: a step keeps its last {MOST_KEPT}."
+
+
+def step_details(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> dict[str, Any]:
+    """Return everything about a step as an object for JSON output."""
+    return {
+        **step_explanation(seen),
+        "durations": seconds_of(time_step(seen, attempts)),
+        "attempts": [attempt_object(one) for one in attempts],
+    }
 
 
 def attempt_object(one: TimedAttempt) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from atom_client.text import clean, counted, name_of, one_line
 from atom_client.views.excerpts import Excerpts
-from atom_workflows.language.problems import Problem
+from atom_workflows.core.workflow import Workflow
+from atom_workflows.language.problems import InvalidWorkflow, Problem
 
 _PLACE: Final = re.compile(r"([0-9]+):([0-9]+): (.*)", re.DOTALL)
 
@@ -24,16 +25,37 @@ class CheckedFile:
 
     name: str
     content: bytes = b""
-    steps: int = 0
+    workflow: Workflow | None = None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
     unreadable: str = ""
     skipped: str = ""
 
     @property
+    def steps(self) -> int:
+        """The number of steps of a valid file, else 0."""
+        return 0 if self.workflow is None else len(self.workflow.all_steps)
+
+    @property
     def is_valid(self) -> bool:
         """True if a run can be started from the file."""
         return not self.problems and not self.unreadable
+
+
+def check_content(content: bytes, name: str, env_names: Collection[str] | None = None) -> CheckedFile:
+    """Check a file's content.
+
+    `env_names` are the names that the deployment sets for `env`, if known.
+    """
+    from atom_client.views.task_warnings import warn_of_tasks  # noqa: PLC0415 (not needed to show results)
+    from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 (see above)
+
+    try:
+        workflow = parse_workflow(content, filename=name, env_names=env_names)
+    except InvalidWorkflow as error:
+        return CheckedFile(name=name, content=content, problems=error.problems)
+    warnings = (*workflow.warnings, *warn_of_tasks(workflow, file=name))
+    return CheckedFile(name=name, content=content, workflow=workflow, warnings=warnings)
 
 
 def text_lines(checked: CheckedFile) -> Iterator[str]:
@@ -82,18 +104,26 @@ def as_object(files: Sequence[CheckedFile]) -> dict[str, Any]:
                     *([{"file": checked.name, "message": checked.unreadable}] if checked.unreadable else []),
                     *(problem.as_fields() for problem in checked.problems),
                 ],
-                "warnings": [
-                    place.as_fields()
-                    if (place := _place_of(warning, checked.name))
-                    else {"file": checked.name, "message": warning}
-                    for warning in checked.warnings
-                ],
+                "warnings": [_warning_fields(warning, checked.name) for warning in checked.warnings],
             }
             for checked in files
             if not checked.skipped
         ],
         "skipped": [{"file": checked.name, "reason": checked.skipped} for checked in files if checked.skipped],
     }
+
+
+def _warning_fields(warning: str, name: str) -> dict[str, Any]:
+    place = _place_of(warning, name)
+    return {"file": name, "message": warning} if place is None else place.as_fields()
+
+
+def shown_findings(checked: CheckedFile) -> list[dict[str, Any]]:
+    """Return the problems, then the warnings, with excerpts of the file."""
+    excerpts = Excerpts(checked.content, checked.name)
+    found: list[dict[str, Any]] = [{"kind": "problem", **problem.as_fields()} for problem in checked.problems]
+    found += [{"kind": "warning", **_warning_fields(warning, checked.name)} for warning in checked.warnings]
+    return [{**one, "excerpt": excerpts.at(one["line"], one["column"]) if "line" in one else []} for one in found]
 
 
 def _place_of(warning: str, name: str) -> Problem | None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
-
-import click
+from typing import Any, Final, TypeAlias
 
 from atom_client.deployment import with_place
 from atom_client.errors import Failure
 from atom_client.text import clip, counted, escaped, listing, local_time, one_line
 from atom_client.views.as_json import moment_text
 from atom_workflows.errors import BusUnavailable, NewerVersion
-from atom_workflows.messages.dead_letters import DeadLetter, read_dead_letter
+from atom_workflows.messages.dead_letters import DeadLetter, read_dead_letter, replay_message
 from atom_workflows.ports import Bus, DeadLetterBox, HeldMessage
 from atom_workflows.task_runner_urls import shown_url
 
@@ -28,6 +27,14 @@ MOST_BYTES: Final = 100_000_000
 
 TRIES: Final = 4
 """How many times to look up letters by id, since another command may hold them. Each attempt takes a few seconds."""
+
+
+Say: TypeAlias = Callable[[str], None]
+
+_TOGETHER: Final = 50
+"""How many letters are published in one request, and then removed in a second request."""
+
+MORE_LETTERS: Final = "There are more dead letters than one command can handle; run the command again for the rest."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +56,7 @@ class HeldLetters:
     """
 
     desk: Desk
+    say: Say
     is_all: bool = False
     _held: dict[str, HeldMessage] = field(default_factory=dict)
 
@@ -73,6 +81,28 @@ class HeldLetters:
             f"there is no dead letter {listing(missing)}{looked}. `atom-workflows dead-letters list` shows "
             "those that exist; a letter held by a killed command is available again within a minute"
         )
+
+    @property
+    def replayable(self) -> list[DeadLetter]:
+        """The held letters that a replay may fix."""
+        return [letter for letter in self.letters if letter.topic and not letter.is_hopeless]
+
+    def replay(self, letters: Sequence[DeadLetter], actor: str) -> None:
+        """Publish letters, then remove them.
+
+        This order ensures that no letter is lost if the program dies partway through, although some may be replayed
+        twice.
+        """
+        for start in range(0, len(letters), _TOGETHER):
+            part = letters[start : start + _TOGETHER]
+            try:
+                self.desk.bus.publish([replay_message(letter, actor=actor) for letter in part])
+                self.remove(part)
+            except BusUnavailable as error:
+                raise Failure(
+                    f"{error}. {start:,} of {len(letters):,} had been replayed by then; the others are still dead "
+                    "letters. Replaying an event twice does no harm, so run the command again"
+                ) from error
 
     def remove(self, letters: Sequence[DeadLetter]) -> None:
         """Remove letters permanently."""
@@ -115,7 +145,7 @@ class HeldLetters:
                 return
             if tries == 1:
                 held = "another command may be holding dead letters"
-                click.echo(f"Not found yet: {listing(missing)}; {held}. Trying again ...", err=True)
+                self.say(f"Not found yet: {listing(missing)}; {held}. Trying again ...")
             # The other command may be waiting for letters that are held here.
             self.release()
             self._held, self.is_all = {}, False
@@ -126,12 +156,12 @@ class HeldLetters:
 
 
 @contextmanager
-def hold_letters(desk: Desk, wanted: Collection[str] = ()) -> Iterator[HeldLetters]:
+def hold_letters(desk: Desk, wanted: Collection[str] = (), *, say: Say) -> Iterator[HeldLetters]:
     """Hold the requested letters, or all, for the duration of the block.
 
-    Other letters may be held as well.
+    Other letters may be held as well. `say` is called with a sentence if letters are waited for.
     """
-    letters = HeldLetters(desk=desk)
+    letters = HeldLetters(desk=desk, say=say)
     try:
         letters.fill_patiently(wanted)
         yield letters
@@ -155,6 +185,29 @@ def reason(letter: DeadLetter) -> str:
         return "its origin is unknown"
     times = counted(letter.deliveries, "time") if letter.deliveries else "repeatedly"
     return f"delivered {times} without success; the log of the {FUNCTIONS[letter.topic]} function shows why"
+
+
+def doubt_replay(letters: Sequence[DeadLetter]) -> str:
+    """Return a warning about letters that a replay cannot fix, or "".
+
+    Raises `Failure` if the origin of a letter is not known, so that it cannot be replayed.
+    """
+    if homeless := [letter.id for letter in letters if not letter.topic]:
+        raise Failure(
+            f"the origin of {listing(homeless)} is unknown; nothing was replayed. "
+            "`atom-workflows dead-letters show ID` prints a dead letter, and `drop ID` deletes it"
+        )
+    if hopeless := [letter.id for letter in letters if letter.is_hopeless]:
+        warning = "can never be handled and will be dead-lettered again; use `dead-letters drop` instead"
+        return f"{listing(hopeless)} {warning}"
+    return ""
+
+
+def replay_line(letters: Sequence[DeadLetter], *, verb: str) -> str:
+    """Say how many letters are replayed to which topic."""
+    topics = Counter(letter.topic for letter in letters)
+    where = ", ".join(f"{count:,} to {topic}" for topic, count in sorted(topics.items()))
+    return f"{verb} {counted(len(letters), 'dead letter')}{f': {where}' if where else ''}."
 
 
 def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
 
 from atom_client.planning.fates import Fate
+from atom_client.planning.params import GivenParams, bind_values, checked_params, provisional_run
 from atom_client.planning.partial import MARKS
+from atom_client.planning.prepare import Start
 from atom_client.planning.walk import Plan, PlannedStep
 from atom_client.text import listing, one_line
 from atom_client.views.plan_parts import (
@@ -22,7 +25,44 @@ from atom_client.views.plan_parts import (
 )
 from atom_client.views.planned_items import planned_item_lines, planned_items_object, planned_items_text
 from atom_client.views.schedules import instant_lines, instant_objects
-from atom_workflows.core.workflow import Trigger
+from atom_workflows.core.workflow import Trigger, Workflow
+from atom_workflows.settings import Settings
+
+MOST_PRICED: Final = 60
+"""With at most this many steps and items, estimating the cost takes only a moment."""
+
+_RUN_ID: Final = "run.id".join(MARKS)
+
+
+def ask_for_plan(workflow: Workflow, given: GivenParams, *, at: datetime, env: Mapping[str, str]) -> Asked:
+    """Return the request to plan a run at this time.
+
+    Raises `InvalidParams` with every problem.
+    """
+    run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
+    values = checked_params(given, workflow, run)
+    bound = bind_values(workflow, values, run) if workflow.params else {}
+    return Asked(workflow=workflow, given=values, start=Start(params=bound, at=at, env=env))
+
+
+def price_of_run(content: bytes, asked: Asked, plan: Plan, settings: Settings) -> float | None:
+    """Return the cost of the planned run in dollars.
+
+    Returns None if it cannot be estimated, or if estimating it would take too long.
+    """
+    # Only estimates need this module.
+    from atom_client.cost.model import count_instances  # noqa: PLC0415 (see above)
+
+    if count_instances(plan) > MOST_PRICED:
+        return None
+    from atom_client.cost.estimate import estimate, usual_job  # noqa: PLC0415 (only for small files)
+    from atom_client.cost.usage import Assumptions, NotEstimated  # noqa: PLC0415 (see above)
+
+    given = Assumptions(job=usual_job(asked.workflow), settings=settings)
+    try:
+        return estimate(content, given, known=asked.start.known(asked.workflow)).run.usd
+    except (NotEstimated, ModuleNotFoundError):
+        return None
 
 
 def planned_lines(asked: Asked, plan: Plan) -> Iterator[str]:

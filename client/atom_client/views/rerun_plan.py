@@ -2,31 +2,102 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from atom_client.deployment import with_place
+from atom_client.errors import Failure
 from atom_client.text import counted, listing
-from atom_client.views.loops import is_shown
-from atom_client.views.queries import in_order
+from atom_client.views.loops import count_nodes, is_shown, origin_text
+from atom_client.views.queries import in_order, read_outlines, similar_step
+from atom_workflows.coordinator.reopening import require_alone
+from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import is_internal
-from atom_workflows.core.item_ids import expander_id, shown_id
+from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
 from atom_workflows.core.kinds import NodeKind, Phase
-from atom_workflows.core.records import StepRecord
-from atom_workflows.core.rerun import dependents_of, find_unsuccessful
-from atom_workflows.core.selection import Selection
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.rerun import dependents_of, find_unsuccessful, require_retriable, steps_to_rerun
+from atom_workflows.core.selection import Selection, select
 from atom_workflows.core.states import StepState
+from atom_workflows.errors import SelectionError
 
 HEADING: Final = ("STEP", "STATE", "RUNS AGAIN BECAUSE")
+_DIGEST_LENGTH: Final = 16
+
+
+AS_STARTED: Final = "using the file as it was when the run was started. If the file has changed, add --with FILE."
+
+
+class Chosen(NamedTuple):
+    """What a user names for a retry: the steps of `--from` and of `--only`, and `--failed`."""
+
+    first: Sequence[str] = ()
+    only: Sequence[str] = ()
+    failed: bool = False
+
+    @property
+    def is_selective(self) -> bool:
+        """True if any step is named."""
+        return bool(self.first or self.only)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerunPlan:
     """The nodes of a run by id, the ids of those that run again, and the selection that chose them, if any."""
 
+    run: RunRecord
     nodes: Mapping[str, StepRecord]
     again: frozenset[str]
     selection: Selection | None
+
+    @property
+    def has_never_begun(self) -> bool:
+        """True if the run was cancelled while it was QUEUED.
+
+        Its steps have never been written.
+        """
+        return self.run.started_at is None and len(self.steps) + len(self.kept) < self.run.step_count
+
+    @property
+    def count(self) -> int:
+        """How many of the user's steps run again."""
+        return self.run.step_count if self.has_never_begun else len(self.steps)
+
+    @property
+    def summary(self) -> str:
+        """What the retry does to the run, and with how many steps."""
+        return f"{self._does}.{self._lists}"
+
+    @property
+    def sentence(self) -> str:
+        """The summary, with the file that is used."""
+        return f"{self._does}, {AS_STARTED}{self._lists}"
+
+    @property
+    def _does(self) -> str:
+        begins = f"starts with {counted(self.count, 'step')}"
+        to_run = count_nodes([node for node in self.nodes.values() if node.id in self.again])
+        return f"Run {self.run.id} {begins if self.has_never_begun else f'continues: {to_run} will run again'}"
+
+    @property
+    def _lists(self) -> str:
+        expanders = [node for node in self.nodes.values() if node.kind is NodeKind.EXPAND and node.id in self.again]
+        loops = [node.each for node in expanders if node.items]
+        return f" The lists of {listing(loops)} are computed again, and all of their items run." if loops else ""
+
+    @property
+    def digest(self) -> str:
+        """A digest of what runs again and what is kept.
+
+        It changes with every change that matters to the retry.
+        """
+        run, nodes = self.run, sorted(self.nodes.values(), key=lambda node: node.id)
+        states = [(node.id, node.state.value, node.id in self.again) for node in nodes]
+        seen = (run.state.value, run.retries, str(run.finished_at), states)
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:_DIGEST_LENGTH]
 
     @property
     def steps(self) -> Sequence[StepRecord]:
@@ -37,6 +108,12 @@ class RerunPlan:
     def kept(self) -> Sequence[StepRecord]:
         """The user's other steps, in the order in which they ran."""
         return [step for step in in_order(self.nodes.values()) if step.id not in self.again]
+
+    def as_fields(self) -> dict[str, Any]:
+        """Return the plan's fields for JSON output."""
+        items = sum(node.kind is NodeKind.ITEM for node in self.nodes.values() if node.id in self.again)
+        again = [step.id for step in self.steps]
+        return {"run_id": self.run.id, "run": self.run.id, "steps": self.count, "items": items, "again": again}
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """Yield the cells of a table with the steps that run again."""
@@ -104,3 +181,25 @@ class RerunPlan:
                 yield from self._shown_below(below, name)
             else:
                 yield name
+
+
+def plan_rerun(services: Services, run: RunRecord, chosen: Chosen) -> RerunPlan:
+    """Determine what a retry would run again.
+
+    Raises `Failure` if a named step does not exist, and `RunStateError` if the run cannot be retried.
+    """
+    store = services.store
+    nodes = read_outlines(store, run.id)
+    require_retriable(run, now=services.clock.now(), is_selective=chosen.is_selective)
+    require_alone(services, run)
+    try:
+        selection = select(nodes, first=chosen.first, only=chosen.only, failed=chosen.failed)
+    except SelectionError as error:
+        meant = similar_step(store, run, error.name) if error.name else None
+        lists = f"`{with_place(f'runs show {run.id}')}` lists its steps" if error.name else ""
+        hint = f"did you mean {listing([meant])}?" if meant and meant != error.name else lists
+        if (item := parse_item_id(error.name)) and item.each in nodes:
+            hint = origin_text(nodes[item.each]) or hint
+        raise Failure(f"{error} in run {run.id}; {hint}" if error.name else str(error)) from error
+    again = steps_to_rerun(nodes, retries=run.retries + 1, selection=selection)
+    return RerunPlan(run=run, nodes=nodes, again=frozenset(again), selection=selection)

@@ -28,6 +28,18 @@ def reuse_lines(plan: ReusePlan) -> Iterator[str]:
     )
 
 
+def reuse_warnings(plan: ReusePlan) -> Iterator[str]:
+    """Yield a warning if the new run would keep nothing."""
+    if not plan.reuse.kept:
+        what = "the new run starts from scratch, like a run started with `atom-workflows start`"
+        yield f"no step of run {plan.earlier.id} is kept: {what}"
+
+
+def requested_line(plan: ReusePlan) -> str:
+    """Return a sentence about the new run once it has been requested."""
+    return f"Requested run {plan.run.id}, which keeps {counted(len(plan.reuse.kept), 'step')} of run {plan.earlier.id}."
+
+
 def reuse_object(plan: ReusePlan) -> dict[str, Any]:
     """Return the plan as an object for JSON output."""
     keep, run, remove = (plan.judgment.of(what) for what in What)

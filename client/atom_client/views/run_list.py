@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from atom_client.errors import Misuse
-from atom_client.text import pages_text
+from atom_client.text import between, local_time, name_of, pages_text
+from atom_client.views.as_json import run_object
+from atom_client.views.items import count_ended_items
 from atom_client.views.queries import PAGE, read_pages
-from atom_client.views.run_references import LONGEST_NAME, is_file, started_from
+from atom_client.views.reasons import last_start
+from atom_client.views.run_references import LONGEST_NAME, is_beginning_of_id, is_file, started_from
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import TERMINAL_STEP_STATES, RunState
@@ -37,6 +40,9 @@ _FIELDS: Final = (
     *("created_at", "started_at", "reopened_at", "admitted_at", "finished_at"),
 )
 _OF_STEPS: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.GATHER.value]
+_MOST_PROGRESS: Final = 20
+"""The maximum number of open runs per list for which steps and items are counted; each count takes a request."""
+
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -52,22 +58,26 @@ class RunOrder(StrEnum):
 class RunFilter:
     """The runs to list: those that meet every condition that is given.
 
-    `workflow` is the name or the file of a workflow.
+    `workflow` is the name or the file of a workflow, and `id_begins` the beginning of ids.
     """
 
     states: Sequence[RunState] = ()
     workflow: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None
+    id_begins: str = ""
     order: RunOrder = RunOrder.CREATED
 
     @property
     def has_conditions(self) -> bool:
         """True if any condition is given."""
-        return bool(self.states or self.workflow or self.labels or self.since)
+        return bool(self.states or self.workflow or self.labels or self.since or self.id_begins)
 
     def matches(self, run: Mapping[str, Any]) -> bool:
-        """Return True if the run with these stored fields is to be listed."""
+        """Return True if the run with these stored fields is to be listed.
+
+        The beginning of its id is not checked, since an id is not a field.
+        """
         labels = run.get("labels") or {}
         return (
             (not self.states or run["state"] in self.states)
@@ -106,7 +116,7 @@ class RunsPage:
 def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, now: datetime) -> RunsPage:
     """Return a page of runs; page numbers start at 1.
 
-    Raises `Misuse` if there is no such page, or if the name of the workflow is too long to be searched for.
+    Raises `NoSuchPage`, or `Misuse` if the name of the workflow is too long to be searched for.
     """
     if len(wanted.workflow) > LONGEST_NAME and not is_file(wanted.workflow):
         raise Misuse(f"--workflow has {len(wanted.workflow):,} characters; at most {LONGEST_NAME} are allowed")
@@ -114,7 +124,7 @@ def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, n
     begin = (number - 1) * size
     if wanted.has_conditions or wanted.order is not RunOrder.CREATED:
         candidates, is_complete = _candidates(store, wanted)
-        found = [one for one in _known(candidates, unreadable) if wanted.matches(one.fields)]
+        found = [one for one in known_runs(candidates, unreadable) if wanted.matches(one.fields)]
         found.sort(key=lambda one: _rank(one.fields, wanted.order, now), reverse=True)
         total = len(found)
         _require_page(number, size, total)
@@ -124,14 +134,22 @@ def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, n
         total, is_complete = store.count(Query(collection=RUNS)), True
         _require_page(number, size, total)
         shown = _newest(store, total, begin, size)
-    runs = [run_record(one) for one in _known(shown, unreadable)]
+    runs = [run_record(one) for one in known_runs(shown, unreadable)]
     return RunsPage(runs=runs, total=total, is_complete=is_complete, unreadable=list(dict.fromkeys(unreadable)))
+
+
+class NoSuchPage(Misuse):
+    """There are fewer pages of the list than this."""
+
+    def __init__(self, number: int, *, pages: int, size: int) -> None:
+        self.pages = pages
+        super().__init__(f"--page {number} does not exist: there {pages_text(pages, size, 'run')}")
 
 
 def _require_page(number: int, size: int, total: int) -> None:
     pages = max(1, -(-total // size))
     if number > pages:
-        raise Misuse(f"--page {number} does not exist: there {pages_text(pages, size, 'run')}")
+        raise NoSuchPage(number, pages=pages, size=size)
 
 
 def _newest(store: Store, total: int, begin: int, size: int) -> list[Document]:
@@ -160,6 +178,9 @@ def _candidates(store: Store, wanted: RunFilter) -> tuple[list[Document], bool]:
     """Return the runs to search, and whether no other run can match."""
     where = wanted.conditions()
     most = MOST_RUNS_LOOKED_AT
+    if wanted.id_begins:
+        begun = list(islice(_that_begin_with(store, wanted.id_begins), most + 1))
+        return begun[:most], len(begun) <= most
     if where and wanted.since is None:
         matching = Query(collection=RUNS, where=where, limit=most + 1)
         if store.count(matching) <= most:
@@ -170,7 +191,21 @@ def _candidates(store: Store, wanted: RunFilter) -> tuple[list[Document], bool]:
     return found[:most], len(found) <= most
 
 
-def _known(documents: Sequence[Document], unreadable: list[str]) -> Iterator[Document]:
+def _that_begin_with(store: Store, text: str) -> Iterator[Document]:
+    """Yield the runs whose ids begin with the text."""
+    if not is_beginning_of_id(text):
+        return
+    exact = store.get([run_path(text)], fields=_FIELDS)[0]
+    if exact is not None:
+        yield exact
+    # Runs are sorted by path, so the ids that begin with the text directly follow it.
+    for document in read_pages(store, Query(collection=RUNS, after=[run_path(text)], limit=PAGE, fields=_FIELDS)):
+        if not document.id.startswith(text):
+            return
+        yield document
+
+
+def known_runs(documents: Sequence[Document], unreadable: list[str]) -> Iterator[Document]:
     """Yield the runs that this version can read, and add the ids of the others to `unreadable`."""
     for document in documents:
         try:
@@ -206,3 +241,60 @@ def count_ended_steps(store: Store, run: RunRecord) -> int:
         ("state", "in", [state.value for state in TERMINAL_STEP_STATES]),
     ]
     return store.count(Query(collection=steps_path(run.id), where=ended))
+
+
+def time_taken(run: RunRecord, now: datetime) -> timedelta | None:
+    """Return how long a run has taken since its last start."""
+    # A run may have been closed for days before its retry. One that waits has not begun.
+    has_begun = run.started_at is not None if run.reopened_at is None else run.state is not RunState.QUEUED
+    return between(last_start(run), run.finished_at if run.state.is_terminal else now) if has_begun else None
+
+
+def timed_run(run: RunRecord, now: datetime) -> dict[str, Any]:
+    """Return a run as an object for JSON output.
+
+    `taken_s` is the time in seconds that it took, or has taken so far.
+    """
+    taken = time_taken(run, now)
+    return {**run_object(run), "taken_s": None if taken is None else round(taken.total_seconds(), 3)}
+
+
+class Progress(NamedTuple):
+    """How many steps and items of an open run have ended; None if they were not counted."""
+
+    steps: int | None = None
+    items: int | None = None
+
+
+def count_progress(store: Store, runs: Sequence[RunRecord]) -> dict[str, Progress]:
+    """Return the progress of open runs by run id.
+
+    If there are many, only that of the first ones is counted.
+    """
+    begun = [run for run in runs if not run.state.is_terminal and run.started_at is not None]
+    return {
+        run.id: Progress(
+            steps=count_ended_steps(store, run),
+            # The store would also count the items of earlier attempts of a retried run.
+            items=count_ended_items(store, run) if run.item_count and not run.retries else None,
+        )
+        for run in begun[:_MOST_PROGRESS]
+    }
+
+
+def describe_none(wanted: RunFilter) -> str:
+    """Say that no runs were found, and what was searched."""
+    if not wanted.has_conditions:
+        return "There are no runs yet."
+    conditions = []
+    if wanted.id_begins:
+        conditions.append(f"has an id that begins with {name_of(wanted.id_begins)}")
+    if wanted.states:
+        conditions.append(f"is {' or '.join(wanted.states)}")
+    if wanted.workflow:
+        what = "was started from" if is_file(wanted.workflow) else "is of the workflow"
+        conditions.append(f"{what} {name_of(wanted.workflow)}")
+    conditions += [f"has the label {name_of(f'{name}={value}')}" for name, value in wanted.labels.items()]
+    if wanted.since is not None:
+        conditions.append(f"was created since {local_time(wanted.since)}")
+    return f"No run {' and '.join(conditions)}."

@@ -85,7 +85,7 @@ def full_run_id(store: Store, text: str) -> str:
     if is_file(text):
         # A workflow's name may look like a file, too.
         return _newest_of_file(store, text) or _newest_of_workflow(store, text) or _never_run(text)
-    is_like_id = _RUN_ID.fullmatch(text) is not None
+    is_like_id = is_beginning_of_id(text)
     if is_like_id and read_run(store, text) is not None:
         return text
     newest = _newest_of_workflow(store, text)
@@ -100,6 +100,11 @@ def full_run_id(store: Store, text: str) -> str:
         names = listing(ids[:_MOST_CANDIDATES], most=_MOST_CANDIDATES)
         raise Failure(f"{text} could refer to any of {names}{more}; give more characters of the id")
     return ids[0]
+
+
+def is_beginning_of_id(text: str) -> bool:
+    """Return True if a run's id may begin with the string."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def is_file(text: str) -> bool:

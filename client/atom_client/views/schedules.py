@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from atom_client.text import name_of
+from atom_client.errors import Failure, Misuse
+from atom_client.text import counted, name_of
 from atom_client.views.as_json import change_objects, moment_text
 from atom_client.views.user_changes import change_line
 from atom_workflows.core.cron import Calendar
-from atom_workflows.core.schedules import FileSchedules
+from atom_workflows.core.schedules import FileSchedules, resume
 from atom_workflows.core.workflow import Schedule
-from atom_workflows.expressions.times import find_zone
+from atom_workflows.expressions.times import find_zone, to_utc
 
 
 def next_instants(cron: str, zone: str, after: datetime, count: int) -> Iterator[tuple[datetime, str]]:
@@ -32,13 +33,26 @@ def zoned(instant: datetime, zone: str) -> str:
     return f"{text[:-2]}:{text[-2:]}"
 
 
-def doubts_about_time(at: datetime, instant: datetime, zone: str | None, now: datetime) -> Iterator[str]:
+def instant_meant(at: datetime, zone: str | None, *, name: str = "--at") -> datetime:
+    """Return in UTC the time that a user gave as `name`.
+
+    A time without an offset is taken to be in `zone`. Raises `Misuse` if there is no such time.
+    """
+    try:
+        return to_utc(at if at.tzinfo or zone is None else at.replace(tzinfo=find_zone(zone)))
+    except ValueError as error:
+        raise Misuse(f"{name} is {at.isoformat()}: {error}") from error
+
+
+def doubts_about_time(
+    at: datetime, instant: datetime, zone: str | None, now: datetime, *, name: str = "--at"
+) -> Iterator[str]:
     """Yield warnings about the time `at` given by a user.
 
     `instant` is the instant that `at` was taken to mean.
     """
     if instant > now:
-        yield f"--at {at.isoformat()} is in the future; the run is for that time, but it begins now"
+        yield f"{name} {at.isoformat()} is in the future; the run is for that time, but it begins now"
     if zone is None or at.tzinfo is not None:
         return
     if instant.astimezone(find_zone(zone)).replace(tzinfo=None, fold=0) != at.replace(fold=0):
@@ -102,6 +116,72 @@ def schedule_objects(found: FileSchedules) -> dict[str, Any]:
             for entry in found.entries
         ],
     }
+
+
+def next_objects(found: FileSchedules, now: datetime, count: int) -> list[dict[str, Any]]:
+    """Return the next times of a file's schedules for JSON output.
+
+    Paused schedules are listed as if they were resumed now.
+    """
+    instants = sorted(
+        (at, entry.cron, note)
+        for entry in found.entries
+        for at, note in next_instants(entry.cron, found.zone, max(now, entry.after), count)
+    )
+    return [
+        {"at": moment_text(at), "shown": zoned(at, found.zone), "cron": cron, "note": note or None}
+        for at, cron, note in instants[:count]
+    ]
+
+
+def paused_line(schedules: FileSchedules) -> str:
+    """Return a sentence about schedules that were paused."""
+    return f"Paused {counted(len(schedules.entries), 'schedule')} of {name_of(schedules.path)}."
+
+
+def resumed_line(schedules: FileSchedules) -> str:
+    """Return a sentence about schedules that were resumed."""
+    following = min((at for at, _ in schedules.next_instants()), default=None)
+    until = "" if following is None else f"; the next run starts at {zoned(following, schedules.zone)}"
+    return f"Resumed {counted(len(schedules.entries), 'schedule')} of {name_of(schedules.path)}{until}."
+
+
+def pause_preview(found: FileSchedules, now: datetime) -> Iterator[str]:
+    """Yield sentences about what pausing the schedules would do.
+
+    Raises `Failure` if they are paused already.
+    """
+    if found.paused_at is not None:
+        raise Failure(f"the schedules of {name_of(found.path)} are already paused")
+    yield f"This pauses {counted(len(found.entries), 'schedule')} of {name_of(found.path)}."
+    following = min((at for at, _ in found.next_instants()), default=None)
+    if following is not None and following > now:
+        yield f"The run at {zoned(following, found.zone)} and all later ones will not start until they are resumed."
+    elif following is not None:
+        yield "A run that is due already still starts; all later ones will not start until they are resumed."
+    yield "Runs that have begun go on."
+
+
+def resume_preview(found: FileSchedules, now: datetime) -> Iterator[str]:
+    """Yield sentences about what resuming the schedules would do.
+
+    Raises `Failure` if they are not paused.
+    """
+    if found.paused_at is None:
+        raise Failure(f"the schedules of {name_of(found.path)} are not paused")
+    following = min((at for at, _ in resume(found, now).next_instants()), default=None)
+    starts = "" if following is None else f"; the next run starts at {zoned(following, found.zone)}"
+    yield f"This resumes {counted(len(found.entries), 'schedule')} of {name_of(found.path)}{starts}."
+    yield "Runs that were missed while they were paused are not started."
+
+
+def schedules_digest(found: FileSchedules) -> str:
+    """Return what the preview of a pause depends on.
+
+    That is the file, and when its schedules were paused or resumed.
+    """
+    latest = found.changes[-1].at.isoformat() if found.changes else ""
+    return f"{found.generation}/{found.paused_at}/{latest}"
 
 
 def schedule_rows(found: FileSchedules) -> Iterator[tuple[str, str, str, str, str]]:

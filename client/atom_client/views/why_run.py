@@ -7,8 +7,8 @@ is complete in itself, and the caller decides how many of each kind to print.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from atom_client.text import between, counted, lasted, one_line
 from atom_client.views.as_json import moment_text
@@ -87,4 +87,16 @@ def explain_run(seen: Seen) -> Iterator[Reason]:
     yield from explain_ends(seen)
 
 
-# -- how it ended ----------------------------------------------------------------------------------------------------
+def run_explanation(seen: Seen, reasons: Iterable[Reason]) -> dict[str, Any]:
+    """Return the explanation of a run as an object for JSON output."""
+    run = seen.run
+    return {
+        "run_id": run.id,
+        "run": run.id,
+        "state": run.state.value,
+        "main_state": run.main_state.value if run.main_state else None,
+        "text": headline(seen),
+        "steps": seen.count_states(),
+        "deadline": moment_text(run.deadline),
+        "reasons": [reason.as_fields() for reason in reasons],
+    }

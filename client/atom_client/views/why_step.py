@@ -167,6 +167,12 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
     The same label may occur several times in a row.
     """
+    yield from deciding_facts(seen)
+    yield from inputs_and_outputs(seen)
+
+
+def deciding_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
+    """Yield the facts that explain a step's state, each with a label."""
     yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
     if origin := seen.step.kept_from:
         explains = with_place(f"why {origin} {quote(seen.step.id)}")
@@ -174,11 +180,10 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     yield from mark_facts(seen.step)
     yield from _what_decides(seen)
     yield from loop_facts(seen.loop, seen.items, seen.now) if seen.loop and not seen.is_item else _attempts(seen)
-    yield from inputs_and_outputs(seen)
 
 
 def mark_facts(step: StepRecord) -> Iterator[tuple[str, str]]:
-    """Yield who decided how a step ends, when and why, if a person did."""
+    """Yield facts about the person who marked the step."""
     if not step.is_marked:
         return
     from atom_workflows.core.marks import WORDS, read_mark  # noqa: PLC0415 (people mark few steps)

@@ -40,21 +40,24 @@ def cancel_run(  # noqa: PLR0913 (each may be left out)
     actor: str,
     reason: str = "",
     now: bool = False,
+    retries: int | None = None,
     has_ended: Callable[[], bool] = lambda: False,
 ) -> None:
     """End the run as CANCELLED.
 
     After this, no more steps of the run are claimed. The checker requests that the running jobs be stopped, and this
     function waits until they have ended; after half a minute, the run ends even if some are still running. The results
-    of these jobs are discarded. The run records who cancelled it, and why. `has_ended` says if the run need not be read
-    again because the checker has ended it, as the platform of a single run ends with it.
+    of these jobs are discarded. The run records who cancelled it, and why. If `retries` is given, only a run that has
+    been retried exactly that many times is cancelled. `has_ended` says if the run need not be read again because the
+    checker has ended it, as the platform of a single run ends with it.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
     outbox = Outbox(services)
     at, what = services.clock.now(), "cancel --now" if now else "cancel"
     stop = Stop(kind=StopKind.CANCEL, reason=reason or CANCELLED_BY_USER, requested_at=at, now=now)
-    closing = request_stop(outbox, run_id, stop, change=UserChange(at=at, actor=actor, what=what, why=reason))
+    change = UserChange(at=at, actor=actor, what=what, why=reason)
+    closing = request_stop(outbox, run_id, stop, change=change, retries=retries)
     if closing is Closing.WAITS:
         # Users may lack the permission for this topic; the scheduler's next tick comes within a minute.
         with suppress(BusUnavailable):
@@ -85,11 +88,13 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
     first: Sequence[str] = (),
     only: Sequence[str] = (),
     failed: bool = False,
+    retries: int | None = None,
 ) -> None:
     """Rerun the steps that did not succeed, and all steps after them.
 
     Other steps keep their results (see rerun.py). If steps or items are named in `first` and `only`, those run again
-    instead, as selection.py says, or in addition if `failed` is True. The run records who retried it, and why.
+    instead, as selection.py says, or in addition if `failed` is True. The run records who retried it, and why. If
+    `retries` is given, only a run that has been retried exactly that many times is retried.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run has not ended, has never begun, has SUCCEEDED
     and no step is named, or will soon be deleted.
@@ -97,7 +102,8 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
     outbox = Outbox(services)
     what = describe_retry(first, only, failed=failed)
     chooses = partial(select, first=first, only=only, failed=failed) if first or only else None
-    reopen_run(outbox, run_id, UserChange(at=services.clock.now(), actor=actor, what=what, why=reason), chooses)
+    change = UserChange(at=services.clock.now(), actor=actor, what=what, why=reason)
+    reopen_run(outbox, run_id, change, chooses, retries=retries)
     seed.resume(outbox, run_id)
     outbox.flush()
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from atom_client.cli.since import since_of
 from atom_client.errors import Misuse
 from atom_client.views.run_list import MOST_RUNS_LOOKED_AT
+from atom_client.views.since import since_of
 from atom_emulator.testing.world import START, World
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import run_path

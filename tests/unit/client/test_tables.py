@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from atom_client.cli.screen import Screen
-from atom_client.cli.tables import Progress, Sheet, runs_sheet
+from atom_client.cli.tables import Sheet, runs_sheet
+from atom_client.views.run_list import Progress
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 

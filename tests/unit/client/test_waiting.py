@@ -38,5 +38,5 @@ def test_a_run_whose_platform_has_gone_before_it_was_followed_is_given_up(monkey
         reads_history=True,
         timeout_s=1.0,
     )
-    with click.Context(click.Command("watch")), pytest.raises(Failure, match="the local platform at .* has stopped"):
+    with click.Context(click.Command("watch")), pytest.raises(Failure, match=r"the local platform at .* has stopped"):
         waiting.to_end(lambda: "Watching.")

@@ -1,17 +1,12 @@
-"""The run that an earlier `start` with the same key has started."""
+"""The run that an earlier start with the same key has started."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-import click
-
-from atom_client.cli.platform import connect_services
-from atom_client.cli.sources import RunRequest
-from atom_client.cli.start_request import StartOptions
-from atom_client.deployment import environment
 from atom_client.errors import Misuse
+from atom_client.planning.requests import RunRequest
 from atom_client.text import name_of
 from atom_client.views.queries import read_run
 from atom_workflows.coordinator.start import difference
@@ -19,6 +14,7 @@ from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.errors import StoreError
 from atom_workflows.messages.start import StartRequested
+from atom_workflows.ports import Store
 
 _DIFFERENCES: Final = {
     "params": "with different params (--param)",
@@ -45,15 +41,13 @@ class EarlierStart:
     invalid: RunRecord | None = None
 
 
-def find_earlier_start(request: RunRequest, event: StartRequested, options: StartOptions) -> EarlierStart:
-    """Look up the run that the key has already started.
+def find_earlier_start(store: Store, request: RunRequest, event: StartRequested) -> EarlierStart:
+    """Look up the run that the request's key has already started.
 
     Rejects a key that belongs to a different run.
     """
-    if options.key is None:
-        return EarlierStart()
     try:
-        run = read_run(connect_services(environment()).store, request.run_id)
+        run = read_run(store, request.run_id)
     except StoreError:
         return EarlierStart(is_started=None)  # A user who may start runs may lack permission to read them.
     if run is None:
@@ -63,8 +57,12 @@ def find_earlier_start(request: RunRequest, event: StartRequested, options: Star
     if what := difference(run, event):
         file = f"of a different {name_of(request.workflow_path)}, or of this file before it was changed"
         raise Misuse(
-            f"--key {name_of(options.key)} has already started run {run.id} {_DIFFERENCES.get(what, file)}; "
+            f"--key {name_of(request.run_key)} has already started run {run.id} {_DIFFERENCES.get(what, file)}; "
             "give each run its own key"
         )
-    click.echo(f"Run {run.id} was already started with this key, so no new run is started.", err=True)
     return EarlierStart(is_started=True)
+
+
+def started_before_line(run_id: str) -> str:
+    """Describe the run that the same request has already started."""
+    return f"Run {run_id} was already started with this key, so no new run is started."

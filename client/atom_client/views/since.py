@@ -1,4 +1,4 @@
-"""Read the time of `--since`."""
+"""Read the time since which runs are listed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from atom_workflows.core.durations import parse_duration
 _DAYS_AGO: Final = {"today": 0, "yesterday": 1}
 
 
-def since_of(text: str, now: datetime) -> datetime:
+def since_of(text: str, now: datetime, *, name: str = "--since") -> datetime:
     """Return the time that the text means.
 
     The text is a time (local unless it has an offset), a duration before now, `today` or `yesterday`. A day stands for
-    its beginning.
+    its beginning. `name` is what the user calls it.
     """
     meant = text.strip().lower()
     try:
@@ -30,9 +30,9 @@ def since_of(text: str, now: datetime) -> datetime:
                 moment = now - parse_duration(meant)
     except (ValueError, OverflowError) as error:
         raise Misuse(
-            f"--since is {name_of(text)!r}; write a time such as 2026-03-01 or 2026-03-01T02:30Z, a duration such as "
+            f"{name} is {name_of(text)!r}; write a time such as 2026-03-01 or 2026-03-01T02:30Z, a duration such as "
             "2h or 7d, today or yesterday"
         ) from error
     if moment > now:
-        raise Misuse(f"--since is {local_time(moment)}, which is in the future; the current time is {local_time(now)}")
+        raise Misuse(f"{name} is {local_time(moment)}, which is in the future; the current time is {local_time(now)}")
     return moment

@@ -1,0 +1,61 @@
+"""`console`: serve the page that shows runs, until Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+import webbrowser
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+
+import click
+
+from atom_client.cli.actor import current_actor
+from atom_client.cli.history import NoPlatform
+from atom_client.cli.platform import connect_services, desk_of, names_local_platform
+from atom_client.console.app import Console
+from atom_client.console.guard import new_token
+from atom_client.console.server import ConsoleServer
+from atom_client.deployment import environment, project_meant
+from atom_client.errors import Misuse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleOptions:
+    """The options that the user gave; port 0 means any free one."""
+
+    port: int = 0
+    read_only: bool = False
+    open_browser: bool = False
+
+
+def serve_console(options: ConsoleOptions) -> None:
+    """Serve the console until Ctrl-C, and print its address."""
+    place = environment()
+    services = connect_services(place)
+    is_local = names_local_platform(place)
+    is_history = isinstance(services.bus, NoPlatform)
+    read_only = options.read_only or is_history
+    console = Console(
+        services=services,
+        token=new_token(),
+        place="the local platform" if is_local else "this folder's history" if is_history else project_meant(),
+        actor="" if read_only else current_actor(),
+        read_only=read_only,
+        # Its clients are made when dead letters are first asked for, and then used by all requests.
+        desk=None if is_history else cache(lambda: desk_of(services, is_local=is_local)),
+    )
+    try:
+        server = ConsoleServer(console, port=options.port)
+    except (OSError, SystemExit) as error:
+        # Werkzeug itself exits if the port is taken.
+        raise Misuse(
+            f"the console cannot listen on port {options.port}: choose another one, or leave out --port"
+        ) from error
+    with server:
+        click.echo(f"Console of {console.place}{' (read-only)' if read_only else ''}: {server.address}")
+        click.echo("Only this address opens it; keep it to yourself. Ctrl-C ends it.")
+        if options.open_browser:
+            webbrowser.open(server.address)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()

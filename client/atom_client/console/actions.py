@@ -1,0 +1,144 @@
+"""Change runs: cancel, retry in place, or repair by a new run. Each first says what it would do.
+
+With `"dry_run": true`, a request is answered with the plan and a digest of what it depends on. A request that changes
+something brings that digest as `seen`, and is refused if the plan is no longer the one that its user has seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from atom_client.console.app import answer, this_console
+from atom_client.console.files import shown_problems
+from atom_client.console.given import Given
+from atom_client.deployment import with_place
+from atom_client.errors import Misuse
+from atom_client.planning.repairs import FoundFile, find_own_file, plan_repair, text_of
+from atom_client.views.cancellation import cancelled_lines, plan_cancellation
+from atom_client.views.param_forms import param_objects, param_problems
+from atom_client.views.queries import read_run
+from atom_client.views.rerun_plan import HEADING, Chosen, plan_rerun
+from atom_client.views.reuse import requested_line, reuse_lines, reuse_object, reuse_warnings
+from atom_workflows.coordinator.commands import cancel_run, retry_run
+from atom_workflows.core.records import RunRecord
+from atom_workflows.core.reuse import require_reusable
+from atom_workflows.core.states import RunState
+from atom_workflows.errors import AtomWorkflowsError, InvalidParams, RunNotFound, RunStateError
+from atom_workflows.language.parser import parse_workflow
+from atom_workflows.language.problems import InvalidWorkflow
+from atom_workflows.ports import Message
+
+actions = Blueprint("actions", __name__)
+
+
+@actions.post("/runs/<run_id>/cancel")
+def cancel(run_id: str) -> Response:
+    """Cancel a run, or say what that would do."""
+    console, given = this_console(), Given()
+    store, now = console.services.store, given.flag("now")
+    run = _read(run_id)
+    plan = plan_cancellation(store, run, now=now)
+    if given.flag("dry_run"):
+        return answer({**plan.as_fields(), "lines": list(plan.sentences()), "seen": plan.digest, "dry_run": True})
+    given.require_seen(plan.digest, f"run {run.id}")
+    reason = given.text("reason")
+    cancel_run(console.services, run.id, actor=console.actor, reason=reason, now=now, retries=run.retries)
+    return answer({**plan.as_fields(), "lines": list(cancelled_lines(store, run.id))})
+
+
+@actions.post("/runs/<run_id>/retry")
+def retry(run_id: str) -> Response:
+    """Run steps of a run again, or say which."""
+    console, given = this_console(), Given()
+    services = console.services
+    chosen = Chosen(given.texts("from"), given.texts("only"), given.flag("failed"))
+    if chosen.failed and not chosen.is_selective:
+        raise Misuse("`failed` adds to `from` and `only`; without them, what did not succeed runs again anyway")
+    run = _read(run_id)
+    plan = plan_rerun(services, run, chosen)
+    if given.flag("dry_run"):
+        rows = [] if plan.has_never_begun else list(plan.rows())
+        table = {"heading": list(HEADING), "rows": [list(row) for row in rows]}
+        words = {"lines": [plan.summary, *plan.notes()], "table": table, "seen": plan.digest}
+        return answer({**plan.as_fields(), **words, "dry_run": True})
+    given.require_seen(plan.digest, f"run {run.id}")
+    retry_run(
+        services,
+        run.id,
+        actor=console.actor,
+        reason=given.text("reason"),
+        first=chosen.first,
+        only=chosen.only,
+        failed=chosen.failed,
+        retries=run.retries,
+    )
+    reopened = read_run(services.store, run.id)
+    waits = reopened is not None and reopened.state is RunState.QUEUED
+    note = f"It is QUEUED for now: `{with_place(f'why {run.id}')}` explains why."
+    return answer({**plan.as_fields(), "queued": waits, "lines": [plan.summary, *[note] * waits]})
+
+
+@actions.get("/runs/<run_id>/repair")
+def show_form(run_id: str) -> Response:
+    """Answer with the file with which a run was started, and its parameters as fields."""
+    services, run = this_console().services, _read(run_id)
+    require_reusable(run, now=services.clock.now())
+    found: dict[str, Any] = {"run_id": run.id, "file": None, "problem": None, "params": []}
+    try:
+        file = find_own_file(services, run, advice="choose or paste the file")
+        workflow = parse_workflow(file.content, filename=file.name)
+    except InvalidWorkflow as error:
+        found["problem"] = f"the file of run {run.id} is not valid for this version: {error.problems[0]}"
+    except (Misuse, AtomWorkflowsError) as error:
+        found["problem"] = str(error)
+    else:
+        found["file"] = {"name": file.name.rpartition("/")[2], "text": text_of(file.content, file.name)}
+        found["params"] = param_objects(workflow.params, run.params)
+    return answer(found)
+
+
+@actions.post("/runs/<run_id>/repair")
+def repair(run_id: str) -> Response:
+    """Start a new run that keeps unchanged steps of an ended one, or say which."""
+    console, given = this_console(), Given()
+    services, run = console.services, _read(run_id)
+    require_reusable(run, now=services.clock.now())
+    sent = given.file()
+    if sent is None:
+        file = find_own_file(services, run, advice="choose or paste the file")
+    else:
+        fields = {"definition": text_of(sent.content, sent.name)}
+        file = FoundFile(content=sent.content, name=sent.name, fields=fields)
+    try:
+        workflow = parse_workflow(file.content, filename=file.name)
+    except InvalidWorkflow as error:
+        return answer({"problems": shown_problems(error, file.content, file.name)})
+    form = {"params": param_objects(workflow.params, run.params)}
+    try:
+        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"))
+    except InvalidParams as error:
+        return answer({**form, "param_problems": param_problems(error.problems)})
+    except RunStateError as error:
+        if not given.flag("dry_run"):
+            raise
+        # Other parameters may be what makes the new run possible.
+        return answer({**form, "refused": str(error)})
+    shown = {"run_id": plan.run.id, **form, **reuse_object(plan)}
+    if given.flag("dry_run"):
+        lines = [*reuse_lines(plan), *reuse_warnings(plan), *workflow.warnings]
+        return answer({**shown, "lines": lines, "seen": plan.judgment.digest, "dry_run": True})
+    given.require_seen(plan.judgment.digest, f"run {run.id}, or the platform's environment,")
+    reason = given.text("reason")
+    who = {"actor": console.actor, **({"reason": reason} if reason else {})}
+    services.bus.publish([Message(topic="start", body={**body, **who})])
+    return answer({**shown, "lines": [requested_line(plan)]})
+
+
+def _read(run_id: str) -> RunRecord:
+    """Return the run with exactly this id: what changes a run takes no abbreviations."""
+    run = read_run(this_console().services.store, run_id)
+    if run is None:
+        raise RunNotFound(run_id)
+    return run

@@ -1,0 +1,138 @@
+"""The console as a web application: its page, and JSON for it under `/api`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request, send_from_directory
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from atom_client.console.guard import RESPONSE_HEADERS, refuse
+from atom_client.errors import INVALID_USE, Failure, explain
+from atom_client.views.as_json import VERSION
+from atom_client.views.dead_letters import Desk
+from atom_workflows.coordinator.services import Services
+from atom_workflows.errors import RunNotFound, StoreUnavailable
+
+ASSETS: Final = Path(__file__).with_name("assets")
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""The largest request: a workflow file of 4 MB, whose line ends and quotes take twice the space in JSON."""
+
+_EXTENSION: Final = "atom_console"
+
+View = TypeVar("View", bound=Callable[..., Response])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """What the console shows, and what it may do.
+
+    `place` names the platform for people. `actor` is recorded with each change.
+    """
+
+    services: Services
+    token: str
+    place: str
+    actor: str = ""
+    read_only: bool = False
+    desk: Callable[[], Desk] | None = None
+    # Only one request at a time may hold dead letters: they would hide them from each other.
+    desk_lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
+    """Return the application; `blueprints` answer what the page asks for under `/api`."""
+    app = Flask(__name__, static_folder=None)
+    # A path with two slashes is another path, and not redirected.
+    app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
+    app.extensions[_EXTENSION] = console
+    app.before_request(_refuse_foreign)
+    app.after_request(_add_headers)
+    app.register_error_handler(Exception, _explain_error)
+    app.add_url_rule("/", view_func=_page)
+    app.add_url_rule("/assets/<path:name>", view_func=_asset)
+    app.add_url_rule("/api/console", view_func=_about)
+    for one in blueprints:
+        app.register_blueprint(one, url_prefix="/api")
+    return app
+
+
+def this_console() -> Console:
+    """Return the console that the current request is for."""
+    console: Console = current_app.extensions[_EXTENSION]
+    return console
+
+
+def changes_nothing(view: View) -> View:
+    """Mark a view whose POST only examines what it is sent, so that a read-only console answers it, too."""
+    view.changes_nothing = True  # type: ignore[attr-defined]  # read by `_is_change`
+    return view
+
+
+def answer(members: dict[str, Any]) -> Response:
+    """Return a JSON answer, in the shape that the command line prints with `--json`."""
+    return jsonify({"version": VERSION, **members})
+
+
+def _refuse_foreign() -> Response | None:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    refused = refuse(request.method, request.path, headers, token=this_console().token)
+    if refused is not None:
+        return _refusal(refused.sentence, refused.status)
+    if this_console().read_only and _is_change():
+        return _refusal("this console is read-only; start it without --read-only to change runs", 403)
+    return None
+
+
+def _is_change() -> bool:
+    view = current_app.view_functions.get(request.endpoint or "")
+    return request.method == "POST" and not getattr(view, "changes_nothing", False)
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers.update(RESPONSE_HEADERS)
+    return response
+
+
+def _refusal(sentence: str, status: int) -> Response:
+    response = jsonify({"error": sentence})
+    response.status_code = status
+    return response
+
+
+def _explain_error(error: Exception) -> Response:
+    """Answer with a sentence; a bug in the console is logged, and its details stay here."""
+    if isinstance(error, RequestEntityTooLarge):
+        return _refusal(f"the request is larger than {MOST_BYTES:,} bytes", 413)
+    if isinstance(error, HTTPException):
+        return _refusal(error.description or error.name, error.code or 500)
+    if isinstance(error, click.ClickException):
+        return _refusal(error.format_message(), 400 if error.exit_code == INVALID_USE else 409)
+    sentence = explain(error)
+    if sentence is None:
+        current_app.logger.error("The console could not answer %s", request.path, exc_info=error)
+        return _refusal("the console failed; the terminal in which it runs shows why", 500)
+    if isinstance(error, RunNotFound):
+        return _refusal(sentence, 404)
+    return _refusal(Failure(sentence).format_message(), 503 if isinstance(error, StoreUnavailable) else 409)
+
+
+def _page() -> Response:
+    return send_from_directory(ASSETS, "index.html")
+
+
+def _asset(name: str) -> Response:
+    if not name.endswith((".js", ".css", ".svg")):
+        abort(404)
+    return send_from_directory(ASSETS, name)
+
+
+def _about() -> Response:
+    console = this_console()
+    return answer({"place": console.place, "read_only": console.read_only, "actor": console.actor})

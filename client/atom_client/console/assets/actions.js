@@ -1,0 +1,106 @@
+// What can be done to a run and to a step: buttons that open a dialog, which shows beforehand what will be done.
+
+import { about, READ_ONLY } from "./about.js";
+import { path } from "./api.js";
+import { openAction, reasonField } from "./dialog.js";
+import { clean } from "./format.js";
+import { openRepair } from "./repair.js";
+import { html } from "./vendor/lit-html/lit-html.js";
+
+const ENDED = new Set(["SUCCEEDED", "FAILED", "CANCELLED", "INVALID", "SKIPPED"]);
+const NEVER_BEGUN = {
+  INVALID: "Its file is invalid, so none of its steps can run: fix the file and start it again.",
+  SKIPPED: "It never began: start its workflow again.",
+};
+
+// Return the buttons for a run, as `--json` describes it; `redraw` is called once something was changed.
+export function runActions(run, redraw) {
+  const hasEnded = ENDED.has(run.state);
+  const never = NEVER_BEGUN[run.state];
+  const buttons = hasEnded
+    ? [
+        ["Retry …", () => openRetry(run, redraw), never],
+        ["Retry with an edited file or parameters …", () => openRepair(run, redraw), never],
+      ]
+    : [["Cancel …", () => openCancel(run, redraw), ""]];
+  return toolbar("Actions on this run", buttons);
+}
+
+// Return the buttons for a step or an item of a run.
+export function stepActions(run, step, redraw = () => {}) {
+  const wait = ENDED.has(run.state) ? NEVER_BEGUN[run.state] : "Its steps can run again once the run has ended.";
+  return toolbar("Actions on this step", [
+    ["Retry from here …", () => openRetry(run, redraw, { mode: "from", names: step.id }), wait],
+    ["Retry only this …", () => openRetry(run, redraw, { mode: "only", names: step.id }), wait],
+  ]);
+}
+
+// Draw buttons, each [words, act, why it cannot be used]. The reasons are said once, after the buttons.
+export function toolbar(label, buttons) {
+  const shown = buttons.map(([words, act, why]) => [words, act, about.read_only ? READ_ONLY : why]);
+  const reasons = [...new Set(shown.map(([, , why]) => why).filter(Boolean))];
+  return html`<div class="toolbar" role="group" aria-label=${clean(label)}>
+    ${shown.map(([words, act, why]) => html`<button type="button" ?disabled=${Boolean(why)} @click=${act}>${words}</button>`)}
+    ${reasons.map((why) => html`<span class="quiet">${why}</span>`)}
+  </div>`;
+}
+
+function openCancel(run, redraw) {
+  openAction({
+    title: `Cancel run ${run.id}`,
+    confirm: "Cancel the run",
+    isFinal: true,
+    path: path`/runs/${run.id}/cancel`,
+    // Once the steps under `finally` run, they are all that is left to be ended.
+    options: { now: Boolean(run.main_state), reason: "" },
+    fields: (options, change) => html`
+      <fieldset><legend>Steps under <code>finally</code>, if there are any</legend>
+        ${choice("now", false, "run before the run ends", options, change)}
+        ${choice("now", true, "do not run; end now", options, change)}
+      </fieldset>
+      ${reasonField(options, change)}`,
+    after: redraw,
+  });
+}
+
+function openRetry(run, redraw, preset = {}) {
+  const succeeded = run.state === "SUCCEEDED";
+  openAction({
+    title: `Retry run ${run.id}`,
+    confirm: "Run these steps again",
+    path: path`/runs/${run.id}/retry`,
+    options: { mode: succeeded ? "from" : "rest", names: "", failed: false, reason: "", ...preset },
+    body: retryBody,
+    fields: (options, change) => retryFields(options, change, succeeded),
+    after: redraw,
+  });
+}
+
+// Ids have neither spaces nor commas in them.
+function retryBody({ mode, names, failed, reason }) {
+  const steps = names.split(/[\s,]+/).filter(Boolean);
+  if (mode === "rest") return { reason };
+  return { [mode]: steps, failed: failed && steps.length > 0, reason };
+}
+
+function retryFields(options, change, succeeded) {
+  const named = options.mode !== "rest";
+  return html`<fieldset><legend>What runs again</legend>
+      ${succeeded ? "" : choice("mode", "rest", "what did not succeed", options, change)}
+      ${choice("mode", "from", "these steps and everything after them", options, change)}
+      ${choice("mode", "only", "only these steps, and what did not succeed after them", options, change)}
+    </fieldset>
+    ${named
+      ? html`<label class="field"><span>Steps <span class="quiet">(ids, or items such as train[3])</span></span>
+            <input type="text" spellcheck="false" autocomplete="off" .value=${options.names}
+              @input=${(event) => change({ names: event.target.value }, { soon: true })}></label>
+          <label class="check"><input type="checkbox" .checked=${options.failed}
+            @change=${(event) => change({ failed: event.target.checked })}> also what did not succeed</label>`
+      : ""}
+    ${reasonField(options, change)}`;
+}
+
+function choice(name, value, words, options, change) {
+  return html`<label class="check"><input type="radio" name=${name} .checked=${options[name] === value}
+    @change=${() => change({ [name]: value })}> ${words}</label>`;
+}

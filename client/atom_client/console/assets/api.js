@@ -1,0 +1,65 @@
+// Requests to the console's own server. The token came in the address's fragment, which browsers never send.
+
+const KEY = "atom-console-token";
+
+export class Refused extends Error {
+  constructor(sentence, status) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+// Keep the token for this tab, and take it out of the address bar.
+export function adoptToken() {
+  const found = /^#token=([\w-]+)$/.exec(location.hash);
+  if (found) {
+    sessionStorage.setItem(KEY, found[1]);
+    history.replaceState(null, "", "#/runs");
+  }
+  return sessionStorage.getItem(KEY) !== null;
+}
+
+function headers(more = {}) {
+  return { "X-Atom-Token": sessionStorage.getItem(KEY) ?? "", ...more };
+}
+
+async function send(path, options) {
+  let response;
+  try {
+    response = await fetch(`/api${path}`, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused("The console's server does not answer. Is the terminal in which it runs still open?", 0);
+  }
+  if (response.ok) return response;
+  const body = await response.json().catch(() => ({}));
+  throw new Refused(body.error ?? `The console answered ${response.status}.`, response.status);
+}
+
+export async function get(path, signal) {
+  return (await send(path, { headers: headers(), signal })).json();
+}
+
+export async function post(path, body, signal) {
+  const options = { method: "POST", headers: headers({ "Content-Type": "application/json" }), signal };
+  return (await send(path, { ...options, body: JSON.stringify(body) })).json();
+}
+
+// Call `onLine` with each JSON line of an answer that never ends by itself.
+export async function follow(path, onLine, signal) {
+  const response = await send(path, { headers: headers(), signal });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) if (line) onLine(JSON.parse(line));
+  }
+}
+
+// Build a path from a template: each value is escaped.
+export function path(parts, ...values) {
+  return parts.reduce((all, part, number) => all + encodeURIComponent(values[number - 1]) + part);
+}

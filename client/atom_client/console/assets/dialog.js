@@ -1,0 +1,148 @@
+// An action in a modal dialog: it first shows what would be done, and does exactly that once it is confirmed.
+//
+// The preview is asked for whenever the options change. Only a preview of the present options can be confirmed, and
+// the server refuses the confirmation if what it would do has changed in the meantime.
+
+import { post } from "./api.js";
+import { counted, foreign, sentence } from "./format.js";
+import { notify } from "./notices.js";
+import { html, render } from "./vendor/lit-html/lit-html.js";
+
+const MOST_ROWS = 100;
+const PAUSE_MS = 300;
+
+let opened = null;
+
+// An action has a `title`, the words of its `confirm` button, the `path` to post to, the first `options`, and
+// `fields(options, change)`, which draws what can be chosen. `body(options)` makes the request of the options, `show`
+// draws a preview if its words are not all of it, and `after` is called with the answer.
+export function openAction(action) {
+  opened?.close();
+  opened = new ActionDialog(action);
+}
+
+export function closeDialog() {
+  opened?.close();
+}
+
+class ActionDialog {
+  constructor(action) {
+    this.action = { fields: () => "", body: (options) => options, show: () => "", after: () => {}, ...action };
+    this.options = { ...action.options };
+    Object.assign(this, { plan: null, error: "", sending: false, asking: null, timer: 0 });
+    this.element = document.createElement("dialog");
+    this.element.className = "action";
+    this.element.setAttribute("aria-labelledby", "action-title");
+    this.element.addEventListener("close", () => this.closed());
+    document.body.append(this.element);
+    this.draw();
+    // The browser moves the focus into the dialog, closes it on Escape, and then gives the focus back.
+    this.element.showModal();
+    this.preview();
+  }
+
+  close() {
+    if (this.element.open) this.element.close();
+    else this.closed();
+  }
+
+  closed() {
+    clearTimeout(this.timer);
+    this.asking?.abort();
+    this.element.remove();
+    if (opened === this) opened = null;
+  }
+
+  // Options that decide what will be done need another preview; a reason does not.
+  change(changed, { decides = true, soon = false } = {}) {
+    Object.assign(this.options, changed);
+    if (decides) {
+      this.plan = null;
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.preview(), soon ? PAUSE_MS : 0);
+    }
+    this.draw();
+  }
+
+  async preview(said = "") {
+    this.asking?.abort();
+    const asking = (this.asking = new AbortController());
+    Object.assign(this, { plan: null, error: said });
+    this.draw();
+    try {
+      const plan = await post(this.action.path, { ...this.action.body(this.options), dry_run: true }, asking.signal);
+      if (asking === this.asking) this.plan = plan;
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      if (asking === this.asking) this.error = error.message;
+    }
+    if (asking === this.asking) this.draw();
+  }
+
+  get canConfirm() {
+    const { plan } = this;
+    return plan !== null && !this.sending && !plan.refused && !plan.problems?.length && !plan.param_problems?.length;
+  }
+
+  async confirm() {
+    if (!this.canConfirm) return;
+    this.sending = true;
+    this.draw();
+    // Letters are named one by one, everything else by the digest of its preview.
+    const named = this.plan.ids ? { ids: this.plan.ids, all: false, hopeless: false } : { seen: this.plan.seen };
+    try {
+      const answer = await post(this.action.path, { ...this.action.body(this.options), ...named });
+      this.close();
+      notify(answer.lines, this.action.link?.(answer));
+      await this.action.after(answer);
+    } catch (error) {
+      this.sending = false;
+      if (opened !== this) notify([error.message]);
+      else if (error.status === 409) await this.preview(error.message);
+      else Object.assign(this, { error: error.message });
+      this.draw();
+    }
+  }
+
+  draw() {
+    const { action, options, plan, error, sending } = this;
+    const content = html`<h2 id="action-title" tabindex="-1" autofocus>${foreign(action.title)}</h2>
+      <div class="fields">${action.fields(options, (...args) => this.change(...args), this)}</div>
+      <section class="preview" aria-label="What it will do" aria-live="polite" aria-busy=${!plan && !error}>
+        ${plan ? [drawPlan(plan), action.show(plan)] : error ? "" : html`<p class="quiet">Asking what it will do …</p>`}
+      </section>
+      ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : ""}
+      <div class="buttons">
+        <button type="button" @click=${() => this.close()}>${sending ? "Close (it goes on)" : "Change nothing"}</button>
+        <button type="button" class=${action.isFinal ? "final" : "main"} ?disabled=${!this.canConfirm}
+          @click=${() => this.confirm()}>${sending ? "Working …" : action.confirm}</button>
+      </div>`;
+    render(content, this.element);
+  }
+}
+
+// The sentences of a preview, and the table of what is affected.
+function drawPlan(plan) {
+  return html`${plan.refused ? html`<p class="problem">${sentence(plan.refused)}</p>` : ""}
+    ${(plan.lines ?? []).map((line) => html`<p>${sentence(line)}</p>`)}
+    ${plan.table?.rows.length ? drawTable(plan.table) : ""}`;
+}
+
+export function drawTable({ heading, rows }) {
+  const more = rows.length - MOST_ROWS;
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="What is affected"><table>
+      <thead><tr>${heading.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+      <tbody>${rows.slice(0, MOST_ROWS).map(
+        ([first, ...cells]) => html`<tr><th scope="row">${foreign(first)}</th>
+          ${cells.map((cell) => html`<td>${foreign(cell)}</td>`)}</tr>`,
+      )}</tbody>
+    </table></div>
+    ${more > 0 ? html`<p class="quiet">and ${counted(more, "more row")}</p>` : ""}`;
+}
+
+// The field for the reason, which is recorded with the change and the user's name.
+export function reasonField(options, change) {
+  return html`<label class="field"><span>Reason <span class="quiet">(recorded with your name)</span></span>
+    <input type="text" maxlength="500" autocomplete="off" .value=${options.reason}
+      @input=${(event) => change({ reason: event.target.value }, { decides: false })}></label>`;
+}

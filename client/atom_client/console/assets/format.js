@@ -1,0 +1,82 @@
+// Words for states, times and durations: one form of each in every view.
+
+import { html } from "./vendor/lit-html/lit-html.js";
+
+// A state is told by its sign and its word; the color only helps.
+export const SIGNS = {
+  QUEUED: "⋯", SEEDING: "◌", PENDING: "○", DISPATCHING: "◔", RUNNING: "▶", RETRYING: "↻",
+  SUCCEEDED: "✔", FAILED: "✘", INVALID: "✘", SKIPPED: "⤼", CANCELLED: "■",
+};
+
+export function state(name) {
+  return html`<span class="state" data-state=${name}><span aria-hidden="true">${SIGNS[name] ?? "?"}</span> ${name}</span>`;
+}
+
+export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+const MOMENT = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+
+// A time in the reader's zone; the title holds it in UTC.
+export function moment(text) {
+  if (!text) return "";
+  return html`<time datetime=${text} title="${text} (UTC)">${MOMENT.format(new Date(text))}</time>`;
+}
+
+// As `lasted` of the command line formats it.
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds < 1) return `${Math.round(Math.max(0, seconds) * 1000)} ms`;
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const [minutes, hours] = [Math.floor(whole / 60), Math.floor(whole / 3600)];
+  if (hours) return `${hours} h ${String(minutes % 60).padStart(2, "0")} min`;
+  return `${minutes} min ${String(whole % 60).padStart(2, "0")} s`;
+}
+
+export function secondsSince(text) {
+  return text ? Math.max(0, (Date.now() - Date.parse(text)) / 1000) : null;
+}
+
+export function counted(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+// Control characters, marks that change the writing direction, and invisible characters: those that `clean` of the
+// command line removes, and the escapes that begin with one.
+const ESCAPES = /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?/gu;
+const UNSEEN =
+  /[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e0fff}]/gu;
+
+export function clean(text) {
+  return String(text ?? "").replaceAll(ESCAPES, "").replaceAll(UNSEEN, "");
+}
+
+// Text from jobs and files, on one line and isolated, so that it cannot turn the text around it.
+export function foreign(text) {
+  return html`<bdi>${clean(text)}</bdi>`;
+}
+
+// A sentence with names in backticks, as the command line writes them.
+export function sentence(text) {
+  const parts = clean(text).split(/`([^`]+)`/u);
+  return html`<bdi>${parts.map((part, number) => (number % 2 ? html`<code>${part}</code>` : part))}</bdi>`;
+}
+
+// A value as JSON. Characters that would not be seen are written as escapes, so that nothing is hidden.
+export function json(value) {
+  const text = JSON.stringify(value, null, 2) ?? "";
+  return text.replaceAll(UNSEEN, (found) => [...found].map((one) => `\\u{${one.codePointAt(0).toString(16)}}`).join(""));
+}
+
+// An address from a job: only one of the web becomes a link, and the address itself is what is shown.
+export function outside(text) {
+  const url = URL.parse(text);
+  if (!url || !["http:", "https:"].includes(url.protocol)) return foreign(text);
+  return html`<a href=${url.href} target="_blank" rel="noopener noreferrer"><bdi>${clean(url.href)}</bdi></a>`;
+}
+
+// The seconds between two times, or null if one of them is not known.
+export function secondsBetween(start, end) {
+  return start && end ? Math.max(0, (Date.parse(end) - Date.parse(start)) / 1000) : null;
+}

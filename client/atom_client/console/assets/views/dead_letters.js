@@ -1,0 +1,78 @@
+// The events that were given up, newest first.
+
+import { toolbar } from "../actions.js";
+import { get } from "../api.js";
+import { counted, foreign, moment, sentence } from "../format.js";
+import { openDrop, openReplay } from "../letters.js";
+import { html } from "../vendor/lit-html/lit-html.js";
+
+export async function deadLetters({ redraw }) {
+  const page = new LettersPage(redraw);
+  await page.read();
+  return { title: "Dead letters", render: () => page.render() };
+}
+
+class LettersPage {
+  constructor(redraw) {
+    Object.assign(this, { redraw, found: null, chosen: new Set(), isReading: false, error: "" });
+  }
+
+  async read() {
+    Object.assign(this, { isReading: true, error: "" });
+    this.redraw();
+    try {
+      this.found = await get("/dead-letters");
+      const ids = new Set(this.found.dead_letters.map((one) => one.id));
+      this.chosen = new Set([...this.chosen].filter((id) => ids.has(id)));
+    } catch (error) {
+      if (this.found === null) throw error;
+      this.error = error.message;
+    } finally {
+      this.isReading = false;
+    }
+    this.redraw();
+  }
+
+  choose(id, isChosen) {
+    if (isChosen) this.chosen.add(id);
+    else this.chosen.delete(id);
+    this.redraw();
+  }
+
+  render() {
+    const { found, chosen } = this;
+    const letters = found.dead_letters;
+    const after = () => this.read();
+    const ids = [...chosen];
+    const none = letters.length ? (ids.length ? "" : "Choose letters for the first two.") : "There is nothing to replay or to drop.";
+    const empty = letters.length ? "" : none;
+    return html`<h1>Dead letters</h1>
+      <p class="quiet">Events that could not be handled. Reading them holds them for a moment: a letter that another
+        command is reading now is missing here. <button type="button" ?disabled=${this.isReading} @click=${after}>${
+          this.isReading ? "Reading …" : "Read again"}</button></p>
+      ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
+      ${toolbar("Actions on dead letters", [
+        [`Replay ${ids.length ? counted(ids.length, "letter") : "chosen"} …`, () => openReplay({ ids }, after), none],
+        [`Drop ${ids.length ? counted(ids.length, "letter") : "chosen"} …`, () => openDrop({ ids }, after), none],
+        ["Replay all that may succeed …", () => openReplay({ all: true }, after), empty],
+        ["Drop all hopeless …", () => openDrop({ hopeless: true }, after), empty],
+      ])}
+      ${letters.length ? this.renderTable(letters) : html`<p>There are no dead letters: every event has been handled or is still being delivered.</p>`}
+      ${found.total > letters.length || !found.is_all
+        ? html`<p class="quiet">The newest ${letters.length} of ${found.total}${found.is_all ? "" : " or more"}.</p>` : ""}`;
+  }
+
+  renderTable(letters) {
+    return html`<div class="scroll" tabindex="0" role="region" aria-label="Dead letters"><table class="letters">
+      <thead><tr><th scope="col">Choose</th><th scope="col">Letter</th><th scope="col">Topic</th><th scope="col">Dead since</th>
+        <th scope="col">Deliveries</th><th scope="col">Run</th><th scope="col">Reason</th></tr></thead>
+      <tbody>${letters.map((one) => html`<tr>
+        <td><input type="checkbox" aria-label="Choose letter ${one.id}" .checked=${this.chosen.has(one.id)}
+          @change=${(event) => this.choose(one.id, event.target.checked)}></td>
+        <th scope="row"><a href="#/dead-letters/${encodeURIComponent(one.id)}">${foreign(one.id)}</a></th>
+        <td>${foreign(one.topic)}</td><td>${moment(one.dead_since)}</td><td>${one.deliveries ?? ""}</td>
+        <td>${one.run_id ? html`<a href="#/runs/${encodeURIComponent(one.run_id)}">${foreign(one.run_id)}</a>` : ""}</td>
+        <td>${sentence(one.reason)}${one.replay_may_succeed ? "" : html` <span class="quiet">(a replay cannot help)</span>`}</td>
+      </tr>`)}</tbody></table></div>`;
+  }
+}

@@ -1,0 +1,103 @@
+// A workflow's history: its newest runs as columns, their steps as rows.
+
+import { go, to, withQuery } from "../address.js";
+import { get } from "../api.js";
+import { clean, counted, duration, foreign, moment, SIGNS, state } from "../format.js";
+import { afterTyping, asOf, crumbs, goToPage, pageNumber, pager } from "../parts.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { live } from "../vendor/lit-html/directives/live.js";
+
+const SIZES = [10, 20, 30];
+const PAGE = 200;
+
+export async function history({ params: [name], query, redraw }) {
+  const view = { name, query, data: null, isBusy: false, error: null };
+  const read = async () => {
+    view.data = await get(`/history?${new URLSearchParams({ workflow: name, runs: view.query.get("runs") ?? "20" })}`);
+  };
+  view.refresh = async () => {
+    Object.assign(view, { isBusy: true, error: null });
+    redraw();
+    await read().catch((error) => (view.error = error.message));
+    view.isBusy = false;
+    redraw();
+  };
+  await read();
+  return {
+    title: `History of ${name}`,
+    render: () => draw(view),
+    update: ({ params: [other], query: changed }) => {
+      if (other !== name) return false;
+      const isOther = changed.get("runs") !== view.query.get("runs");
+      view.query = changed;
+      if (isOther) view.refresh();
+    },
+  };
+}
+
+function draw(view) {
+  const { data, query, name } = view;
+  const size = query.get("runs") ?? "20";
+  return html`${crumbs()}
+    <h1>${foreign(name)}</h1>
+    ${asOf({ time: data.as_of, isBusy: view.isBusy, error: view.error, refresh: view.refresh })}
+    <search><form class="filters" aria-label="What the history shows" @submit=${(event) => event.preventDefault()}>
+      <label class="field">Runs<select name="runs" .value=${live(size)}
+        @change=${(event) => go(withQuery({ runs: event.target.value, page: null }))}>
+        ${SIZES.map((one) => html`<option value=${one} ?selected=${String(one) === size}>newest ${one}</option>`)}</select></label>
+      <label class="field">Search steps<input type="search" name="q" maxlength="300" autocomplete="off"
+        spellcheck="false" .value=${live(query.get("q") ?? "")}
+        @input=${afterTyping((value) => go(withQuery({ q: value, page: null }), { replace: true }), 100)}></label>
+      <label class="check"><input type="checkbox" name="failed" .checked=${live(query.has("failed"))}
+        @change=${(event) => go(withQuery({ failed: event.target.checked ? "1" : null, page: null }))}>
+        only steps that did not succeed in every run</label>
+      <a href="#/runs?${new URLSearchParams({ workflow: name })}">All runs of this workflow</a>
+    </form></search>
+    <p class="quiet" role="status">${counted(data.runs.length, "run")}. ${counted(data.documents, "document")} read.</p>
+    ${data.text ? html`<p class="warning">${data.text}</p>` : nothing}
+    ${data.runs.length ? grid(view) : html`<p>No run is of the workflow ${foreign(name)}.</p>`}`;
+}
+
+function grid({ data, query }) {
+  // Time runs from left to right.
+  const runs = data.runs.toReversed();
+  const text = (query.get("q") ?? "").toLowerCase();
+  const isOdd = (id) => runs.some(({ cells }) => cells?.[id] && cells[id][0] !== "SUCCEEDED");
+  const isShown = (id) => id.toLowerCase().includes(text) && (!query.has("failed") || isOdd(id));
+  const rows = data.steps.filter(isShown);
+  const page = pageNumber(query, rows.length, PAGE);
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Runs by steps"><table class="history" aria-label="Runs by steps">
+    <thead><tr><th scope="col">Step</th>${runs.map(heading)}</tr></thead>
+    <tbody>
+      <tr class="totals"><th scope="row">The run</th>${runs.map(
+        (run) => html`<td>${state(run.state)}<br>${duration(run.taken_s)}</td>`,
+      )}</tr>
+      ${rows.slice((page - 1) * PAGE, page * PAGE).map(
+        (id) => html`<tr><th scope="row">${foreign(id)}</th>${runs.map((run) => cell(run, id))}</tr>`,
+      )}
+    </tbody></table></div>
+    ${rows.length ? legend(runs) : nothing}
+    ${data.steps.length && !rows.length ? html`<p role="status">No step is like this.</p>` : nothing}
+    ${pager({ page, size: PAGE, total: rows.length, noun: "step", label: "Pages of steps", open: goToPage })}`;
+}
+
+// What the signs in the cells mean: those that occur.
+function legend(runs) {
+  const found = new Set(runs.flatMap(({ cells }) => Object.values(cells ?? {}).map(([name]) => name)));
+  return html`<p class="legend">${[...found].sort().map((name) => html`${state(name)} `)}</p>`;
+}
+
+function heading(run) {
+  return html`<th scope="col"><a href=${to("runs", run.id)} title=${clean(run.id)}>${moment(run.created_at)}<span
+    class="unseen"> ${foreign(run.id)}</span></a></th>`;
+}
+
+function cell(run, id) {
+  const found = run.cells?.[id];
+  if (!found) return html`<td class="quiet">${run.cells ? "" : "…"}</td>`;
+  const [name, seconds, attempt] = found;
+  const words = [name, attempt > 1 ? `attempt ${attempt}` : "", duration(seconds)].filter(Boolean).join(", ");
+  const full = `${clean(id)} in ${clean(run.id)}: ${words}`;
+  return html`<td><a class="state" data-state=${name} href=${to("runs", run.id, "steps", id)} aria-label=${full} title=${full}
+    ><span aria-hidden="true">${SIGNS[name] ?? "?"} ${duration(seconds)}</span></a></td>`;
+}

@@ -1,0 +1,62 @@
+// The items of a step with `forEach`, a page at a time, failed ones first.
+
+import { to } from "../address.js";
+import { get, path } from "../api.js";
+import { clean, duration, foreign, secondsBetween, state } from "../format.js";
+import { headings, moveInRows, pager } from "../parts.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+
+const LONGEST_VALUE = 120;
+
+export class Items {
+  constructor(runId, stepId, redraw) {
+    Object.assign(this, { runId, stepId, redraw, page: null, error: null });
+  }
+
+  async open(number = this.page?.page ?? 1) {
+    try {
+      this.page = await get(path`/runs/${this.runId}/steps/${this.stepId}/items?page=${number}`);
+      this.error = null;
+    } catch (error) {
+      this.error = error.message;
+    }
+    this.redraw();
+  }
+
+  render() {
+    if (this.error) return html`<p class="problem" role="alert">${this.error}</p>`;
+    if (!this.page) return html`<p class="quiet">Loading the items …</p>`;
+    const { items, text, page, page_size: size, step } = this.page;
+    const total = step.items.total ?? items.length;
+    const open = (number) => this.open(number);
+    const label = `Items of ${clean(this.stepId)}`;
+    if (!items.length) {
+      return html`<p class="quiet">${foreign(text || "There are no items yet.")}${origin(step, this.stepId)}</p>`;
+    }
+    return html`<table class="cards items" aria-label=${label} @keydown=${moveInRows}>
+        ${headings("Item", "State", "Attempts", "Duration", "Value", "Message")}
+        <tbody>${items.map((item) => this.row(item))}</tbody>
+      </table>
+      ${pager({ page, size, total, noun: "item", label: `Pages of ${label}`, open })}`;
+  }
+
+  row(item) {
+    const value = JSON.stringify(item.item);
+    // Clipped first: a sign that is cut in two is not shown.
+    const shown = clean(value.length > LONGEST_VALUE ? `${value.slice(0, LONGEST_VALUE)}…` : value);
+    return html`<tr>
+      <th scope="row"><a href=${to("runs", this.runId, "steps", item.id)}>${foreign(item.id)}</a></th>
+      <td data-name="State">${state(item.state)}</td>
+      <td data-name="Attempts" class="number">${item.attempts || ""}</td>
+      <td data-name="Duration" class="number">${duration(item.duration_s ?? secondsBetween(item.started_at, this.page.as_of))}</td>
+      <td data-name="Value"><bdi>${shown}</bdi></td>
+      <td data-name="Message">${item.remark ? foreign(item.remark) : nothing}</td>
+    </tr>`;
+  }
+}
+
+function origin(step, stepId) {
+  if (!step.kept_from) return nothing;
+  const link = html`<a href=${to("runs", step.kept_from, "steps", stepId)}>${foreign(step.kept_from)}</a>`;
+  return html` They ran in ${link}, from which the step was kept.`;
+}

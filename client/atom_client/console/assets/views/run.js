@@ -1,0 +1,98 @@
+// A run: where it is and why, and its tabs.
+
+import { runActions } from "../actions.js";
+import { go, to } from "../address.js";
+import { clean, foreign, sentence, state } from "../format.js";
+import { asOf, crumbs } from "../parts.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { RunModel } from "./run_model.js";
+import { RUN_TABS } from "./run_tabs.js";
+
+// Reasons of a kind that are shown before someone asks for all, as `why` prints them.
+const MOST_OF_A_KIND = 6;
+
+export async function run({ params, query, about, redraw }) {
+  const [ref, name] = params;
+  const view = { tab: tabOf(name), opened: null, hasAll: false, redraw };
+  const drawn = () => {
+    view.opened?.changed?.();
+    redraw();
+  };
+  const model = (view.model = await RunModel.read(ref, drawn));
+  const openTab = async (tab, inQuery) => {
+    view.opened?.close?.();
+    Object.assign(view, { tab, opened: null });
+    const opened = await tab.open({ model, query: inQuery, about, redraw });
+    if (view.tab !== tab) return opened.close?.();
+    view.opened = opened;
+  };
+  await openTab(view.tab, query);
+  // The reference may have been the beginning of an id, or a workflow's name.
+  if (ref !== model.run.id) go(location.hash.replace(/^#\/runs\/[^/?]+/, to("runs", model.run.id)), { replace: true });
+  if (about.live && model.isOpen) model.follow();
+  return {
+    title: model.run.id,
+    render: () => draw(view),
+    update: async ({ params: [other, tabName], query: inQuery }) => {
+      if (other !== model.run.id && other !== ref) return false;
+      const tab = tabOf(tabName);
+      if (tab !== view.tab) await openTab(tab, inQuery);
+      else view.opened?.update?.({ query: inQuery });
+    },
+    close: () => {
+      model.close();
+      view.opened?.close?.();
+    },
+  };
+}
+
+function tabOf(name) {
+  const tab = name === undefined ? RUN_TABS[0] : RUN_TABS.find((one) => one.name === name);
+  if (!tab) throw new Error("There is no such page.");
+  return tab;
+}
+
+function draw(view) {
+  const { model } = view;
+  const { run, why } = model.data;
+  const above = run.workflow ? [html`<a href=${to("workflows", run.workflow)}>${foreign(run.workflow)}</a>`] : [];
+  const warnings = [...run.warnings.map((one) => `Warning: ${one}`), ...model.data.unstopped];
+  const time = { time: model.data.as_of, isBusy: model.isBusy, isLive: model.isLive, error: model.error };
+  return html`${crumbs(...above)}
+    <h1>${foreign(run.id)} ${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</h1>
+    ${asOf({ ...time, refresh: () => model.refresh() })}
+    ${runActions(run, () => model.refresh())}
+    <section aria-label="Why it is where it is" class="why"><p>${sentence(why.text)}</p>${reasons(view)}</section>
+    ${warnings.map((one) => html`<p class="warning">${sentence(one)}</p>`)}
+    <nav class="tabs" aria-label="Views of the run"><ul>${RUN_TABS.map((tab, number) => html`<li><a
+      href=${number ? to("runs", run.id, tab.name) : to("runs", run.id)}
+      aria-current=${tab === view.tab ? "page" : "false"}>${tab.title}</a></li>`)}</ul></nav>
+    ${view.opened ? view.opened.render() : html`<p class="quiet">Loading …</p>`}`;
+}
+
+// The reasons, a few under each heading, with links to the steps that they name.
+function reasons(view) {
+  const { why, run } = view.model.data;
+  const kinds = [...Map.groupBy(why.reasons, (reason) => reason.kind)];
+  const toggle = () => {
+    view.hasAll = !view.hasAll;
+    view.redraw();
+  };
+  return html`${kinds.map(([kind, all]) => {
+    const shown = view.hasAll ? all : all.slice(0, MOST_OF_A_KIND);
+    const more = all.length - shown.length;
+    const heading = why.headings[kind];
+    return html`${heading ? html`<p>${heading}</p>` : nothing}
+      <ul class=${heading ? "" : "plain"}>${shown.map((reason) => line(run, reason))}
+        ${more ? html`<li class="quiet">… and ${more.toLocaleString("en")} more</li>` : nothing}</ul>`;
+  })}
+  ${kinds.some(([, all]) => all.length > MOST_OF_A_KIND)
+    ? html`<button type="button" aria-expanded=${view.hasAll ? "true" : "false"} @click=${toggle}
+        >${view.hasAll ? "Show fewer reasons" : "Show all reasons"}</button>`
+    : nothing}`;
+}
+
+function line(run, { text, step }) {
+  const link = html` <a href=${to("runs", run.id, "steps", step)} aria-label="Step ${clean(step)}">→</a>`;
+  return html`<li>${sentence(text)}${step ? link : nothing}</li>`;
+}

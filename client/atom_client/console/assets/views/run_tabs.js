@@ -1,0 +1,12 @@
+// The tabs of a run, in order; the first is the one that `#/runs/ID` opens, and the others add their name to it.
+//
+// `open({ model, query, about, redraw })` returns, perhaps as a promise, an object with `render()` and, if needed,
+// `update({ query })` when the address changes, `changed()` when the run does, and `close()`.
+
+import { details } from "./run_details.js";
+import { steps } from "./run_steps.js";
+
+export const RUN_TABS = [
+  { name: "steps", title: "Steps", open: steps },
+  { name: "details", title: "Details", open: details },
+];

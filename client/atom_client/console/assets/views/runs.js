@@ -1,0 +1,140 @@
+// The list of runs: filtered, searched, sorted and paged. All of that is in the address.
+
+import { go, to, withQuery } from "../address.js";
+import { get } from "../api.js";
+import { clean, counted, duration, foreign, moment, state } from "../format.js";
+import { afterTyping, asOf, goToPage, moveInRows, pager, sortable, stateChoice } from "../parts.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { live } from "../vendor/lit-html/directives/live.js";
+
+const STATES = ["QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID", "SKIPPED"];
+const SINCE = ["1h", "24h", "7d", "30d", "today", "yesterday"];
+
+export async function runs({ query, redraw }) {
+  const view = { query, page: null, error: null, isBusy: false, number: 0 };
+  // Only the latest answer counts, in whichever order they come.
+  view.read = async () => {
+    const number = ++view.number;
+    view.isBusy = true;
+    redraw();
+    try {
+      const page = await get(`/runs?${view.query}`);
+      if (number === view.number) Object.assign(view, { page, error: null });
+    } catch (error) {
+      if (number === view.number) view.error = error.message;
+    }
+    if (number === view.number) view.isBusy = false;
+    redraw();
+  };
+  await view.read();
+  return {
+    title: "Runs",
+    render: () => draw(view),
+    update: (changed) => {
+      view.query = changed.query;
+      view.read();
+    },
+  };
+}
+
+// A change of a filter begins at the first page again.
+function change(changes, options) {
+  go(withQuery({ page: null, ...changes }), options);
+}
+
+function draw(view) {
+  const { page, query } = view;
+  return html`<h1>Runs</h1>
+    ${filters(query)}
+    ${asOf({ time: page?.as_of, isBusy: view.isBusy, error: view.error, refresh: view.read })}
+    ${page && !view.error ? list(page, query) : nothing}`;
+}
+
+function filters(query) {
+  const text = (name, label, more = {}) => html`<label class="field">${label}
+    <input type=${more.type ?? "text"} name=${name} .value=${live(query.get(name) ?? "")} maxlength="300"
+      autocomplete="off" spellcheck="false" list=${more.list ?? nothing} placeholder=${more.hint ?? nothing}
+      @input=${afterTyping((value) => change({ [name]: value.trim() }, { replace: true }))}></label>`;
+  const labels = query.getAll("label");
+  const addLabel = (event) => {
+    const value = event.target.value.trim();
+    event.target.value = "";
+    if (value) change({ label: [...labels.filter((one) => one !== value), value] });
+  };
+  return html`<search><form class="filters" aria-label="Which runs are listed" @submit=${(event) => event.preventDefault()}>
+    ${text("id", "Id begins with", { type: "search" })}
+    ${text("workflow", "Workflow or file")}
+    ${text("since", "Created since", { list: "since", hint: "such as 24h or 2026-03-01" })}
+    <datalist id="since">${SINCE.map((one) => html`<option value=${one}></option>`)}</datalist>
+    <label class="field">Label
+      <input type="text" name="label" placeholder="NAME=VALUE, then Enter" autocomplete="off" @change=${addLabel}></label>
+    <label class="field">Sorted by<select name="sort" .value=${live(query.get("sort") ?? "created")}
+      @change=${(event) => change({ sort: event.target.value })}>
+      <option value="created">newest</option><option value="started">latest start</option><option value="duration">longest</option>
+    </select></label>
+    ${stateChoice({ states: STATES, chosen: query.getAll("state"), choose: (chosen) => change({ state: chosen }) })}
+    ${labels.length
+      ? html`<ul class="chips" aria-label="Labels">${labels.map(
+          (one) => html`<li>${foreign(one)} <button type="button" aria-label="Remove the label ${clean(one)}"
+            @click=${() => change({ label: labels.filter((other) => other !== one) })}>✕</button></li>`,
+        )}</ul>`
+      : nothing}
+    ${query.size ? html`<a href="#/runs">Show all runs</a>` : nothing}
+  </form></search>`;
+}
+
+function list(page, query) {
+  const unreadable = page.unreadable.length
+    ? html`<p class="warning">Not shown, since a newer version wrote them: ${page.unreadable.map((id) => html`${foreign(id)} `)}</p>`
+    : nothing;
+  if (!page.runs.length) return html`${unreadable}<p role="status">${foreign(page.text)}</p>`;
+  return html`${unreadable}
+    <p class="quiet" role="status">${counted(page.total, "run")}${page.is_complete
+      ? nothing
+      : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}</p>
+    <table class="cards" aria-label="Runs" @keydown=${moveInRows}>
+      <thead><tr>
+        <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>
+        ${heading("Created", "created", query)}${heading("Duration", "duration", query)}<th scope="col">Steps</th>
+      </tr></thead>
+      <tbody>${page.runs.map(row)}</tbody>
+    </table>
+    ${pager({ page: page.page, size: page.page_size, total: page.total, noun: "run", label: "Pages of runs", open: goToPage })}`;
+}
+
+function heading(name, key, query) {
+  const sort = (order) => change({ sort: order === "created" ? null : order });
+  return sortable({ name, key, order: query.get("sort") ?? "created", sort });
+}
+
+function row(run) {
+  return html`<tr>
+    <th scope="row"><a href=${to("runs", run.id)}>${foreign(run.id)}</a>${labelsOf(run)}</th>
+    <td data-name="State">${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</td>
+    <td data-name="Workflow">${
+      run.workflow ? html`<a href=${to("workflows", run.workflow)}>${foreign(run.workflow)}</a>` : nothing}</td>
+    <td data-name="Created">${moment(run.created_at)}</td>
+    <td data-name="Duration" class="number">${duration(run.taken_s)}</td>
+    <td data-name="Steps" class="number">${size(run)}</td>
+  </tr>`;
+}
+
+function labelsOf(run) {
+  const labels = Object.entries(run.labels);
+  if (!labels.length) return nothing;
+  return html`<ul class="chips" aria-label="Labels">${labels.map(([name, value]) => {
+    const label = `${name}=${value}`;
+    return html`<li><a href=${withQuery({ label, page: null })}>${foreign(label)}</a></li>`;
+  })}</ul>`;
+}
+
+// As in `runs list`: `4 of 6, 273 of 300 items`.
+function size({ step_count, item_count, progress }) {
+  const part = (ended, total, words) => {
+    if (!total) return "";
+    return typeof ended === "number" ? `${ended.toLocaleString("en")} of ${words}` : words;
+  };
+  const steps = part(progress?.steps, step_count, step_count.toLocaleString("en"));
+  const items = part(progress?.items, item_count, counted(item_count, "item"));
+  return [steps, items].filter(Boolean).join(", ");
+}

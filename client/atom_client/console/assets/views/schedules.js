@@ -1,0 +1,90 @@
+// The schedules of uploaded files: their state, their next times, and who changed them last.
+
+import { toolbar } from "../actions.js";
+import { get } from "../api.js";
+import { openAction, reasonField } from "../dialog.js";
+import { clean, foreign, moment, sentence } from "../format.js";
+import { html } from "../vendor/lit-html/lit-html.js";
+
+const MORE = 20;
+const SIGNS = { ACTIVE: "▶", PAUSED: "⏸", DELETED: "✘", NONE: "○" };
+
+export async function schedules({ query, redraw }) {
+  const page = new SchedulesPage(redraw, query.get("deleted") === "1");
+  await page.read();
+  return { title: "Schedules", render: () => page.render() };
+}
+
+class SchedulesPage {
+  constructor(redraw, withDeleted) {
+    Object.assign(this, { redraw, withDeleted, files: [], more: {}, error: "" });
+  }
+
+  async read() {
+    this.files = (await get(`/schedules${this.withDeleted ? "?deleted=1" : ""}`)).files;
+    this.redraw();
+  }
+
+  async readMore(file) {
+    const count = (this.more[file.path]?.length ?? file.next.length) + MORE;
+    try {
+      const found = await get(`/schedules/next?${new URLSearchParams({ path: file.path, count })}`);
+      Object.assign(this, { error: "" }).more[file.path] = found.next;
+    } catch (error) {
+      this.error = error.message;
+    }
+    this.redraw();
+  }
+
+  render() {
+    return html`<h1>Schedules</h1>
+      <p><a href=${this.withDeleted ? "#/schedules" : "#/schedules?deleted=1"}>${
+        this.withDeleted ? "Without those of deleted files" : "With those of deleted files"}</a></p>
+      ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
+      ${this.files.length
+        ? this.files.map((file) => this.renderFile(file))
+        : html`<p>There are no schedules. Upload a file that has <code>schedules</code> to register them.</p>`}`;
+  }
+
+  renderFile(file) {
+    const instants = this.more[file.path] ?? file.next;
+    const isPaused = file.state === "PAUSED";
+    return html`<section class="schedule">
+      <h2>${foreign(file.path)}
+        <span class="state" data-state=${file.state}><span aria-hidden="true">${SIGNS[file.state]}</span> ${file.state}</span></h2>
+      <p>${file.schedules.map((one, number) => html`${number ? ", " : ""}<code>${foreign(one.cron)}</code>`)} in ${foreign(file.timezone)}</p>
+      ${file.state === "DELETED" ? html`<p class="quiet">The file was deleted ${moment(file.deleted_at)}.</p>`
+        : toolbar(`Actions on the schedules of ${file.path}`, [
+            isPaused
+              ? ["Resume …", () => this.open(file, "resume", "Resume the schedules"), ""]
+              : ["Pause …", () => this.open(file, "pause", "Pause the schedules"), ""],
+          ])}
+      ${instants.length ? this.renderInstants(file, instants, isPaused) : ""}
+      ${file.change_lines.length
+        ? html`<details><summary>Last change: ${foreign(file.change_lines[0])}</summary>
+            <ul>${file.change_lines.slice(1).map((line) => html`<li>${foreign(line)}</li>`)}</ul></details>`
+        : ""}
+    </section>`;
+  }
+
+  renderInstants(file, instants, isPaused) {
+    return html`<div class="scroll" tabindex="0" role="region" aria-label="Next runs of ${clean(file.path)}"><table>
+        <caption>${isPaused ? "Next runs, if the schedules were resumed now" : "Next runs"}</caption>
+        <thead><tr><th scope="col">In ${foreign(file.timezone)}</th><th scope="col">Here</th><th scope="col">Cron</th>
+          <th scope="col">Note</th></tr></thead>
+        <tbody>${instants.map((one) => html`<tr><td>${foreign(one.shown)}</td><td>${moment(one.at)}</td>
+          <td><code>${foreign(one.cron)}</code></td><td>${foreign(one.note)}</td></tr>`)}</tbody></table></div>
+      <button type="button" @click=${() => this.readMore(file)}>More next runs<span class="unseen"> of ${clean(file.path)}</span></button>`;
+  }
+
+  open(file, verb, confirm) {
+    openAction({
+      title: `${confirm} of ${file.path}`,
+      confirm,
+      path: `/schedules/${verb}`,
+      options: { path: file.path, reason: "" },
+      fields: reasonField,
+      after: () => this.read(),
+    });
+  }
+}

@@ -1,0 +1,146 @@
+// A step or an item: its state and why, its times, its attempts, what was sent, and its outputs.
+
+import { stepActions } from "../actions.js";
+import { to } from "../address.js";
+import { get, path } from "../api.js";
+import { clean, duration, foreign, json, moment, outside, sentence, state } from "../format.js";
+import { asOf, crumbs, factList, headings, section, tag } from "../parts.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { Items } from "./items.js";
+
+const MOST_DEPENDENCIES = 50;
+const SHORTEST = 0.001;
+
+// As `runs show --step` words them.
+const DURATIONS = {
+  dependencies_s: "waited for its dependencies",
+  place_s: "waited for a place",
+  dispatch_s: "waited for a dispatcher",
+  submitting_s: "until submissions were accepted",
+  job_s: "in jobs",
+  queued_s: "of that before they were running",
+  back_off_s: "in back-off",
+};
+
+export async function step({ params: [runId, stepId], redraw }) {
+  const view = { data: null, items: null, isBusy: false, error: null };
+  const read = async () => {
+    view.data = await get(path`/runs/${runId}/steps/${stepId}`);
+    if (!view.data.is_loop) return;
+    view.items ??= new Items(view.data.run, view.data.step.id, redraw);
+    view.items.open();
+  };
+  view.refresh = async () => {
+    Object.assign(view, { isBusy: true, error: null });
+    redraw();
+    await read().catch((error) => (view.error = error.message));
+    view.isBusy = false;
+    redraw();
+  };
+  await read();
+  return { title: `${stepId} · ${view.data.run}`, render: () => draw(view) };
+}
+
+function draw(view) {
+  const { data, items } = view;
+  const { step: shown, run } = data;
+  const link = (id) => html`<a href=${to("runs", run, "steps", id)}>${foreign(id)}</a>`;
+  return html`${crumbs(
+      html`<a href=${to("workflows", data.workflow)}>${foreign(data.workflow)}</a>`,
+      html`<a href=${to("runs", run)}>${foreign(run)}</a>`,
+      ...(data.item ? [link(data.item.of)] : []),
+    )}
+    <h1>${foreign(shown.id)} ${state(shown.state)}${tag("tolerated", shown.tolerated)}</h1>
+    ${asOf({ time: data.as_of, isBusy: view.isBusy, error: view.error, refresh: view.refresh })}
+    ${stepActions({ id: run, state: data.run_state }, shown, view.refresh)}
+    <section aria-label="Why it is where it is" class="why"><p>${sentence(data.text)}</p>
+      ${factList(data.facts, (name, value) => (name === "log" ? outside(value) : sentence(value)))}
+      ${data.notes.map((note) => html`<p class="warning">${sentence(note)}</p>`)}</section>
+    ${times(data)} ${message(data)}
+    ${neighbors("Blocked by", data.blocked_by.map((one) => one.step), link)}
+    ${neighbors("Waits for", data.waits_for, link)}
+    ${dependencies(data, link)}
+    ${items ? section("Items", items.render()) : nothing}
+    ${attempts(data)}
+    ${data.item ? value("Item", data.item.value) : nothing}
+    ${data.sent === null ? nothing : value("What was sent", data.sent)}
+    ${outputs(data)}`;
+}
+
+function times({ step: shown, durations }) {
+  const known = [
+    ["started", moment(shown.started_at)],
+    ["finished", moment(shown.finished_at)],
+    ["duration", duration(shown.duration_s)],
+  ].filter(([, text]) => text);
+  const parts = Object.entries(DURATIONS).filter(([name]) => durations[name] >= SHORTEST);
+  if (!known.length && !parts.length) return nothing;
+  const line = ([name, words]) => html`<li>${duration(durations[name])} ${words}</li>`;
+  return section("Times", html`${factList(known, (_, text) => text)}<ul class="lines">${parts.map(line)}</ul>`);
+}
+
+function message({ step: shown }) {
+  if (!shown.message) return nothing;
+  const reason = shown.reason ? html`<p>${foreign(shown.reason)}</p>` : nothing;
+  return section("Message", html`${reason}${block("Message", clean(shown.message))}`);
+}
+
+function neighbors(title, ids, link) {
+  if (!ids.length) return nothing;
+  return section(title, html`<ul class="chips">${ids.map((id) => html`<li>${link(id)}</li>`)}</ul>`);
+}
+
+function dependencies({ dependencies: all, awaits_main_part: awaitsMain }, link) {
+  if (!all.length && !awaitsMain) return nothing;
+  const more = all.length - MOST_DEPENDENCIES;
+  // A fate that only repeats the state is left out.
+  const fate = (one) => (one.fate === one.state.toLowerCase() ? nothing : html` <span class="quiet">${one.fate}</span>`);
+  const line = (one) => html`<li>${state(one.state)} ${link(one.step)}${fate(one)}</li>`;
+  return section("Dependencies", html`<ul class="lines">
+    ${awaitsMain ? html`<li>the main part of the run</li>` : nothing}
+    ${all.slice(0, MOST_DEPENDENCIES).map(line)}
+    ${more > 0 ? html`<li class="quiet">… and ${more.toLocaleString("en")} more</li>` : nothing}</ul>`);
+}
+
+function attempts({ attempts: all, attempts_text: text, step: shown }) {
+  if (!all.length) return nothing;
+  return section("Attempts", html`<p class="quiet">${foreign(text)}</p><table class="cards" aria-label="Attempts">
+    ${headings("Attempt", "End", "Began", "Ended", "Waited", "Job", "Message", "Log")}
+    <tbody>${all.map((one) => attempt(one, shown))}</tbody></table>`);
+}
+
+function attempt(one, shown) {
+  const said = [one.reason, one.message].filter(Boolean).join(": ");
+  const queued = one.queued_s >= SHORTEST ? ` (${duration(one.queued_s)} queued)` : "";
+  return html`<tr>
+    <th scope="row">${one.attempt}</th>
+    <td data-name="End" class="number">${foreign(one.kind ?? shown.state)}</td>
+    <td data-name="Began">${moment(one.claimed_at)}</td>
+    <td data-name="Ended">${moment(one.ended_at)}</td>
+    <td data-name="Waited" class="number">${waits(one)}</td>
+    <td data-name="Job" class="job">${duration(one.job_s)}${queued} <span class="quiet">${foreign(one.job_id)}</span></td>
+    <td data-name="Message">${said ? foreign(said) : nothing}</td>
+    <td data-name="Log">${one.logs_url ? outside(one.logs_url) : nothing}</td>
+  </tr>`;
+}
+
+function waits(one) {
+  const parts = [[one.back_off_s, "back-off"], [one.submitting_s, "to be accepted"]];
+  const known = parts.filter(([seconds]) => seconds >= SHORTEST);
+  return known.map(([seconds, what]) => `${duration(seconds)} ${what}`).join(", ");
+}
+
+// Text that keeps its lines; it can be scrolled with the keyboard.
+function block(title, text) {
+  return html`<pre tabindex="0" aria-label=${title}><bdi>${text}</bdi></pre>`;
+}
+
+function value(title, shown) {
+  return section(title, block(title, json(shown)));
+}
+
+function outputs({ outputs: found, declared_outputs: declared }) {
+  if (Object.keys(found).length) return value("Outputs", found);
+  if (!declared.length) return nothing;
+  return section("Outputs", html`<p class="quiet">None yet; it declares ${foreign(declared.join(", "))}.</p>`);
+}

@@ -1,0 +1,116 @@
+"""Examine a workflow file: its problems, its plan, its graph and its parameters. It is not kept, and goes nowhere."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, Response
+
+from atom_client.console.app import answer, changes_nothing, this_console
+from atom_client.console.given import Given
+from atom_client.errors import Misuse
+from atom_client.graph.picture import Picture, picture_file
+from atom_client.planning.params import GivenParams
+from atom_client.planning.requests import GivenFile
+from atom_client.planning.walk import plan_run
+from atom_client.views.checked_files import CheckedFile, as_object, check_content, shown_findings, summary
+from atom_client.views.param_forms import param_objects, param_problems
+from atom_client.views.plans import ask_for_plan, planned_lines, planned_object, price_of_run
+from atom_client.views.schedules import instant_meant
+from atom_workflows.core.workflow import Workflow
+from atom_workflows.errors import InvalidParams
+from atom_workflows.language.problems import InvalidWorkflow
+
+files = Blueprint("files", __name__)
+
+
+@files.post("/files/check")
+@changes_nothing
+def check_file() -> Response:
+    """Answer with everything that can be said about a file before a run."""
+    given = Given()
+    file = given.file()
+    if file is None:
+        raise Misuse("send a `file` with a `name` and a `text`")
+    return answer(examine(file, GivenParams(texts=given.named_texts("params"))))
+
+
+def examine(file: GivenFile, params: GivenParams, *, scheduled_at: str = "") -> dict[str, Any]:
+    """Return a file's problems, and if it is valid, its parameters, its picture and its plan.
+
+    There is no plan while parameters are missing or wrong.
+    """
+    checked = check_content(file.content, file.name)
+    found: dict[str, Any] = {
+        **as_object([checked]),
+        "findings": shown_findings(checked),
+        "summary": summary([checked]),
+        "params": [],
+        "param_problems": [],
+        "picture": None,
+        "plan": None,
+        "plan_lines": [],
+        "timezone": None,
+        "has_group": False,
+    }
+    if checked.workflow is None:
+        return found
+    workflow = checked.workflow
+    found |= {
+        "params": param_objects(workflow.params),
+        "picture": picture_object(picture_file(workflow)),
+        "timezone": workflow.timezone,
+        "has_group": workflow.concurrency is not None,
+    }
+    try:
+        return {**found, **_plan(file, workflow, params, scheduled_at)}
+    except InvalidParams as error:
+        return {**found, "param_problems": param_problems(error.problems)}
+
+
+def _plan(file: GivenFile, workflow: Workflow, params: GivenParams, scheduled_at: str) -> dict[str, Any]:
+    settings, now = this_console().services.settings, this_console().services.clock.now()
+    at = read_scheduled(scheduled_at, workflow.timezone) or now
+    asked = ask_for_plan(workflow, params, at=at, env=settings.env)
+    plan = plan_run(workflow, asked.start.known(workflow), path=file.name)
+    cost = price_of_run(file.content, asked, plan, settings)
+    lines = list(planned_lines(asked, plan))
+    return {"plan": {**planned_object(asked, plan), "run_usd": cost}, "plan_lines": lines}
+
+
+def read_scheduled(text: str, zone: str | None) -> datetime | None:
+    """Return the time as of which a run is to be started, or None if none is given."""
+    if not text.strip():
+        return None
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise Misuse(f"the scheduled time is {text!r:.100}; write a time such as 2026-03-01T02:30Z") from error
+    if at.tzinfo is None and zone is None:
+        raise Misuse("the scheduled time needs an offset such as Z or +01:00, as the file's timezone is not known here")
+    return instant_meant(at, zone, name="the scheduled time")
+
+
+def picture_object(picture: Picture) -> dict[str, Any]:
+    """Return a picture as an object: the steps, and what each comes after."""
+    return {
+        "title": picture.title,
+        "heading": picture.heading,
+        "steps": [
+            {
+                "id": step.id,
+                "after": list(step.after),
+                "kind": step.shape.value,
+                "notes": list(step.notes),
+                "is_conditional": step.is_conditional,
+                "finally": step in picture.under_finally,
+            }
+            for step in picture.steps
+        ],
+    }
+
+
+def shown_problems(error: InvalidWorkflow, content: bytes, name: str) -> list[dict[str, Any]]:
+    """Return the problems of an invalid file, with the lines that show where they are."""
+    return shown_findings(CheckedFile(name=name, content=content, problems=error.problems))

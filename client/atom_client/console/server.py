@@ -1,0 +1,52 @@
+"""Serve the console on loopback."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final, Self
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from atom_client.console.actions import actions
+from atom_client.console.app import Console, create_app
+from atom_client.console.files import files
+from atom_client.console.letters import letters
+from atom_client.console.runs import runs
+from atom_client.console.schedules import schedules
+from atom_client.console.starts import starts
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+HOST: Final = "127.0.0.1"
+BLUEPRINTS: Final = [runs, actions, starts, files, schedules, letters]
+
+
+class _Quiet(WSGIRequestHandler):
+    """Handles requests without a line on the terminal for each."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Print nothing."""
+
+
+class ConsoleServer:
+    """Serves the console in a thread until it is closed; port 0 means any free one."""
+
+    def __init__(self, console: Console, *, port: int = 0) -> None:
+        self.app = create_app(console, BLUEPRINTS)
+        self._server = make_server(HOST, port, self.app, threaded=True, request_handler=_Quiet)
+        self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver.ThreadingMixIn
+        self._thread = threading.Thread(target=self._server.serve_forever, name="console", daemon=True)
+        # A fragment is never sent to a server, and so appears in no log.
+        self.address = f"http://{HOST}:{self._server.server_port}/#token={console.token}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,162 @@
+"""Start a run of a file, or of an object in a bucket, by the same message as `start`; or say what that would do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from flask import Blueprint, Response
+
+from atom_client.console.app import answer, this_console
+from atom_client.console.files import examine, read_scheduled
+from atom_client.console.given import Given
+from atom_client.errors import Failure, Misuse
+from atom_client.planning.earlier_start import find_earlier_start, started_before_line
+from atom_client.planning.params import GivenParams, pairs_of
+from atom_client.planning.requests import (
+    GivenFile,
+    RunRequest,
+    check_message,
+    request_for_file,
+    request_for_object,
+    require_object,
+    warn_of_group,
+)
+from atom_client.text import name_of
+from atom_client.views.schedules import doubts_about_time
+from atom_workflows.errors import InvalidParams, SourceForbidden, SourceNotFound, SourceTooLarge, SourceUnavailable
+from atom_workflows.language.problems import InvalidWorkflow
+from atom_workflows.ports import Message
+
+starts = Blueprint("starts", __name__)
+
+Read = TypeVar("Read")
+
+
+@starts.post("/start")
+def start() -> Response:
+    """Publish the start message, or say what it would start."""
+    given = Given()
+    asked = _Asked(given)
+    if given.flag("dry_run"):
+        return answer({**asked.shown(), "dry_run": True})
+    request = asked.request()
+    if request is None:
+        raise Failure("the run cannot be started as it is; the preview shows why")
+    if asked.path:
+        given.require_seen(asked.generation, name_of(asked.path))
+    body = request.message_body(None)
+    services = this_console().services
+    earlier = find_earlier_start(services.store, request, check_message(body))
+    if not earlier.is_started:
+        services.bus.publish([Message(topic="start", body=body)])
+    said = f"Requested run {request.run_id}{request.size}."
+    if earlier.is_started:
+        said = started_before_line(request.run_id)
+    ids = {"run_id": request.run_id, "run": request.run_id, "key": request.run_key}
+    return answer({**ids, "started_before": earlier.is_started, "lines": [said]})
+
+
+class _Asked:
+    """What the form asks for. Problems are collected by the name of the field that they are about."""
+
+    def __init__(self, given: Given) -> None:
+        self._given = given
+        self.problems: list[dict[str, str]] = []
+        self.notes: list[str] = []
+        self.generation = ""
+        self.path = given.text("path").strip()
+        self.file = self._read("path", self._read_object) if self.path else given.file()
+        self.params = GivenParams(texts=given.named_texts("params"))
+        self.labels = self._read("labels", lambda: pairs_of("the label", given.texts("labels"))) or {}
+        self.examined: dict[str, Any] | None = None
+        if self.file is not None:
+            self.examined = self._read("scheduled_at", partial(self._examine, self.file))
+        elif not self.path:
+            self._add("file", "choose a workflow file, paste one, or give the path of one in a bucket")
+
+    def shown(self) -> dict[str, Any]:
+        """Return the preview."""
+        request, lines = self.request(), list[str]()
+        ids: dict[str, Any] = {"run_id": None, "key": None}
+        if request is not None:
+            ids = {"run_id": request.run_id, "key": request.run_key}
+            earlier = self._read("key", lambda: self._find_earlier(request))
+            lines = [earlier or f"This starts run {request.run_id}{request.size}."]
+            lines += [*self.notes, *warn_of_group(request), *request.warnings, *self._doubts(request)]
+        return {
+            **ids,
+            "check": self.examined,
+            "problems": self.problems,
+            "lines": lines,
+            "can_start": request is not None and not self.problems,
+            "seen": self.generation,
+        }
+
+    def request(self) -> RunRequest | None:
+        """Return the request for the run, or None if anything is wrong with it."""
+        if self.problems or (self.file is None and not self.path):
+            return None
+        key = self._given.text("key").strip() or None
+        try:
+            request = self._request(key)
+        except (InvalidWorkflow, InvalidParams):
+            # The examination of the file says what is wrong.
+            return None
+        zone = None if request.workflow is None else request.workflow.timezone
+        at = self._read("scheduled_at", lambda: read_scheduled(self._given.text("scheduled_at"), zone))
+        request = replace(request, scheduled_at=at, no_queue=self._given.flag("no_queue"))
+        event = self._read("request", lambda: check_message(request.message_body(None)))
+        return None if event is None else request
+
+    def _request(self, key: str | None) -> RunRequest:
+        if self.file is None:
+            return request_for_object(self.path, key, params=self.params, labels=self.labels)
+        read = request_for_file(self.file, key, params=self.params, labels=self.labels)
+        if not self.path:
+            return read
+        # The functions read the file themselves: the generation that the preview is about.
+        return replace(read, workflow_path=self.path, definition=None, generation=self.generation)
+
+    def _read_object(self) -> GivenFile | None:
+        require_object(self.path)
+        try:
+            content, self.generation = this_console().services.source.read(self.path, None)
+        except (SourceNotFound, SourceTooLarge) as error:
+            raise Misuse(str(error)) from error
+        except (SourceForbidden, SourceUnavailable) as error:
+            self.notes.append(f"The file cannot be read from here ({error}), so only the platform will check it.")
+            return None
+        return GivenFile(content=content, name=self.path)
+
+    def _examine(self, file: GivenFile) -> dict[str, Any]:
+        found = examine(file, self.params, scheduled_at=self._given.text("scheduled_at"))
+        if found["findings"] and not found["valid"]:
+            self._add("file", "the file has problems")
+        for problem in found["param_problems"]:
+            self._add("params", problem["message"])
+        return found
+
+    def _find_earlier(self, request: RunRequest) -> str:
+        event = check_message(request.message_body(None))
+        earlier = find_earlier_start(this_console().services.store, request, event)
+        return started_before_line(request.run_id) if earlier.is_started else ""
+
+    def _doubts(self, request: RunRequest) -> list[str]:
+        if request.scheduled_at is None:
+            return []
+        now, at = this_console().services.clock.now(), request.scheduled_at
+        return list(doubts_about_time(at, at, None, now, name="the scheduled time"))
+
+    def _read(self, field: str, read: Callable[[], Read]) -> Read | None:
+        """Return what `read` returns, or add its complaint to the problems."""
+        try:
+            return read()
+        except Misuse as error:
+            self._add(field, error.message)
+            return None
+
+    def _add(self, field: str, message: str) -> None:
+        self.problems.append({"field": field, "message": message})

@@ -1,0 +1,182 @@
+"""The newest runs of a workflow with the states of their steps, from a bounded number of documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+from atom_client.views.queries import PAGE, in_order, may_have_items, read_pages
+from atom_client.views.run_list import known_runs, timed_run
+from atom_client.views.run_references import LONGEST_NAME
+from atom_client.views.step_list import taken_by
+from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.states import RunState
+from atom_workflows.documents import RUNS, run_path, steps_path
+from atom_workflows.ports import Condition, Document, Query, Store, Write, WriteResult
+from atom_workflows.run_documents import run_record
+from atom_workflows.step_documents import step_record
+
+MOST_RUNS: Final = 30
+MOST_STEPS_READ: Final = 5_000
+"""The maximum number of steps that a history reads, over all of its runs."""
+
+MOST_RUNS_SEARCHED: Final = 1_000
+"""The maximum number of runs that are searched twice: among the newest of all, and among those of the workflow."""
+
+_PAGE: Final = 100
+_RUN_FIELDS: Final = ("schema", "workflow", "created_at")
+_STEP_FIELDS: Final = (
+    *("schema", "state", "kind", "remaining", "phase", "each", "expansion", "attempt", "tolerated", "message"),
+    *("started_at", "claimed_at", "finished_at", "kept_from"),
+)
+_SHOWN: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.EXPAND.value, NodeKind.GATHER.value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """A run and its steps in order, or None instead of the steps if they were too many to be read."""
+
+    run: RunRecord
+    steps: Sequence[StepRecord] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowHistory:
+    """The newest runs of a workflow, newest first.
+
+    `documents` is the number of documents read. If `is_complete` is False, there may be more runs than those found.
+    """
+
+    workflow: str
+    runs: Sequence[PastRun]
+    documents: int
+    is_complete: bool
+
+    def as_fields(self, now: datetime) -> dict[str, Any]:
+        """Return the history for JSON output.
+
+        The rows are step ids, and each run has a cell for each of its steps.
+        """
+        ids = dict.fromkeys(step.id for past in self.runs for step in past.steps or ())
+        return {
+            "workflow": self.workflow,
+            "steps": list(ids),
+            "runs": [
+                {
+                    **timed_run(past.run, now),
+                    "cells": None if past.steps is None else {step.id: _cell(step, now) for step in past.steps},
+                }
+                for past in self.runs
+            ],
+            "documents": self.documents,
+            "is_complete": self.is_complete,
+            "text": self._limits(),
+        }
+
+    def _limits(self) -> str:
+        unread = [past.run for past in self.runs if past.steps is None]
+        sentences = []
+        if unread:
+            which = "its runs" if len(unread) == len(self.runs) else f"{len(unread):,} of its runs"
+            sentences.append(
+                f"The steps of {which} are not shown: a history reads at most {MOST_STEPS_READ:,} steps. Open a run to "
+                "see its steps."
+            )
+        if not self.is_complete:
+            sentences.append(
+                f"It has more than {MOST_RUNS_SEARCHED:,} runs, so only those among the newest {MOST_RUNS_SEARCHED:,} "
+                "of all workflows are shown."
+            )
+        return " ".join(sentences)
+
+
+def _cell(step: StepRecord, now: datetime) -> list[Any]:
+    took = taken_by(step, now)
+    return [step.state.value, None if took is None else round(took.total_seconds(), 3), step.attempt]
+
+
+@dataclass(slots=True)
+class CountedReads:
+    """Implements `ports.Store` with another store, and counts the documents read, as Firestore bills them."""
+
+    store: Store
+    documents: int = 0
+
+    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
+        """See `ports.Store.get`."""
+        self.documents += len(paths)
+        return self.store.get(paths, fields=fields)
+
+    def query(self, query: Query) -> list[Document]:
+        """See `ports.Store.query`."""
+        found = self.store.query(query)
+        self.documents += max(1, len(found))
+        return found
+
+    def count(self, query: Query) -> int:
+        """See `ports.Store.count`."""
+        self.documents += 1
+        return self.store.count(query)
+
+    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
+        """See `ports.Store.commit`."""
+        return self.store.commit(writes)
+
+
+def read_workflow_history(store: Store, workflow: str, *, most_runs: int) -> WorkflowHistory:
+    """Return the newest runs of a workflow with their steps.
+
+    Reads the steps of the newest runs first, until all are read or the limit is reached.
+    """
+    reads = CountedReads(store)
+    ids, is_complete = _find_newest(reads, workflow, most_runs)
+    documents = [document for document in reads.get([run_path(one) for one in ids]) if document is not None]
+    past: list[PastRun] = []
+    left = MOST_STEPS_READ
+    for run in map(run_record, known_runs(documents, [])):
+        # Once one run does not fit, older ones are not read either: in a grid, a gap looks as if nothing had happened.
+        nodes = _read_steps(reads, run, left) if run.step_count <= left else None
+        is_whole = nodes is not None and len(nodes) < left
+        left = left - len(nodes) if nodes is not None and is_whole else 0
+        past.append(
+            PastRun(run=run, steps=in_order(map(step_record, nodes)) if nodes is not None and is_whole else None)
+        )
+    return WorkflowHistory(workflow=workflow, runs=past, documents=reads.documents, is_complete=is_complete)
+
+
+def _read_steps(store: Store, run: RunRecord, most: int) -> list[Document] | None:
+    """Return up to `most` nodes, or None if none may be read."""
+    if run.state in {RunState.INVALID, RunState.SKIPPED}:
+        return []
+    where: list[Condition] = [("kind", "in", _SHOWN)] if may_have_items(run) else []
+    query = Query(collection=steps_path(run.id), where=where, limit=most, fields=_STEP_FIELDS)
+    return store.query(query) if most else None
+
+
+def _find_newest(store: Store, workflow: str, most: int) -> tuple[list[str], bool]:
+    """Return the ids of a workflow's newest runs.
+
+    Also returns whether no others can be newer.
+
+    There is no index by workflow and time: the newest runs of all are searched first, and then, if they are not too
+    many, all runs of the workflow.
+    """
+    newest = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=_PAGE, fields=_RUN_FIELDS)
+    searched, found = 0, list[Document]()
+    for document in islice(read_pages(store, newest), MOST_RUNS_SEARCHED):
+        searched += 1
+        if document.fields.get("workflow") == workflow:
+            found.append(document)
+        if len(found) == most:
+            break
+    is_complete = len(found) == most or searched < MOST_RUNS_SEARCHED
+    if not is_complete and len(workflow) <= LONGEST_NAME:
+        every = Query(collection=RUNS, where=[("workflow", "==", workflow)], limit=PAGE, fields=_RUN_FIELDS)
+        if store.count(every) <= MOST_RUNS_SEARCHED:
+            found = sorted(read_pages(store, every), key=lambda one: one.fields["created_at"], reverse=True)[:most]
+            is_complete = True
+    return [one.id for one in found], is_complete

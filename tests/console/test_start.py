@@ -1,0 +1,102 @@
+"""Starting runs with a form made from the params of a file."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from atom_emulator.testing.world import World
+from console.conftest import OpenConsole
+
+FLOW = """
+name: nightly
+timezone: Europe/Madrid
+params:
+  day: {type: date, description: The day to load.}
+  mode: {type: text, default: full, enum: [full, delta]}
+  limit: {type: int, default: 3, max: 10}
+steps:
+  - {id: load, task: {imageUri: image, args: ["${{ params.day }}", "${{ params.mode }}", "${{ params.limit }}"]}}
+"""
+
+
+def paste(page: Page, text: str = FLOW) -> None:
+    """Paste a workflow."""
+    page.get_by_label("Name of the file").fill("nightly.yaml")
+    page.get_by_label("Text").fill(text)
+
+
+def test_form_is_made_from_the_params(open_console: OpenConsole) -> None:
+    """Each param is a field with its type, its choices and its default, and what is missing is said beside it."""
+    page = open_console(World().services, path="/start")
+    paste(page)
+    expect(page.get_by_label("mode").locator("option")).to_have_text(["full", "delta"])
+    expect(page.get_by_label("limit")).to_have_value("3")
+    expect(page.get_by_text("The day to load.")).to_be_visible()
+    expect(page.locator("#param-day-problem")).to_contain_text("is required")
+    expect(page.get_by_role("button", name="Start the run")).to_be_disabled()
+
+
+def test_started_run_has_what_was_typed(open_console: OpenConsole) -> None:
+    """The start message has the params, labels and key of the form, and the page goes to the run."""
+    world = World()
+    page = open_console(world.services, path="/start")
+    paste(page)
+    page.get_by_label("day").fill("2026-03-01")
+    page.get_by_label("mode").select_option("delta")
+    page.get_by_text("Key, labels and time").click()
+    page.get_by_label("Run key").fill("march-1")
+    page.get_by_label("Labels").fill("team=data")
+    page.get_by_label("As of").fill("2025-12-31T02:30")
+    expect(page.get_by_role("region", name="What it will do")).to_contain_text("This starts run nightly-")
+    page.get_by_role("button", name="Start the run").click()
+    expect(page.get_by_text("waiting for the platform to begin it")).to_be_visible()
+    world.settle_down("start")
+    page.wait_for_url("**/#/runs/nightly-*")
+    [run] = [world.run(page.url.rpartition("/")[2])]
+    assert (run.params["mode"], run.params["day"], run.params["limit"]) == ("delta", "2026-03-01", 3)
+    assert (run.labels, run.trigger["run_key"]) == ({"team": "data"}, "march-1")
+    assert run.scheduled_at is not None
+    assert run.scheduled_at.isoformat() == "2025-12-31T01:30:00+00:00"
+
+
+def test_problems_of_the_file_stop_the_start(open_console: OpenConsole) -> None:
+    """A file with problems is shown with its lines, and cannot be started."""
+    page = open_console(World().services, path="/start")
+    paste(page, FLOW.replace("steps:", "stepz:"))
+    expect(page.get_by_text("nightly.yaml:8:1")).to_be_visible()
+    expect(page.get_by_role("button", name="Start the run")).to_be_disabled()
+
+
+def test_file_in_a_bucket_is_started_in_the_generation_that_was_shown(open_console: OpenConsole) -> None:
+    """If the file is replaced after the preview, nothing is started."""
+    world = World()
+    place = "gs://bucket/workflows/nightly.yaml"
+    text = FLOW.replace("  day: {type: date, description: The day to load.}\n", "").replace('"${{ params.day }}", ', "")
+    world.files.content[place, "1"] = text.encode()
+    page = open_console(world.services, path="/start")
+    page.get_by_label("In a bucket").fill(place)
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("mode")).to_be_visible()
+    world.files.content[place, "2"] = text.replace("default: 3", "default: 4").encode()
+    page.get_by_role("button", name="Start the run").click()
+    expect(page.get_by_role("alert")).to_contain_text("changed after the preview was shown")
+    expect(page.get_by_label("limit")).to_have_value("4")
+    page.get_by_role("button", name="Start the run").click()
+    expect(page.get_by_text("waiting for the platform to begin it")).to_be_visible()
+    world.settle_down("start")
+    page.wait_for_url("**/#/runs/nightly-*")
+
+
+def test_file_that_is_missing_from_its_bucket_is_said(open_console: OpenConsole) -> None:
+    """The sentence stands at the field."""
+    page = open_console(World().services, path="/start")
+    page.get_by_label("In a bucket").fill("gs://bucket/none.yaml")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("gs://bucket/none.yaml does not exist")).to_be_visible()
+
+
+def test_read_only_console_starts_nothing(open_console: OpenConsole) -> None:
+    """The button is disabled, and the reason is said."""
+    page = open_console(World().services, path="/start", read_only=True)
+    expect(page.get_by_text("This console is read-only")).to_be_visible()
+    expect(page.get_by_role("button", name="Start the run")).to_be_disabled()
