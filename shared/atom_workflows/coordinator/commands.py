@@ -109,7 +109,7 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
 
 
 def mark_step(services: Services, run_id: str, wish: Wish, *, actor: str, reason: str = "") -> Effect:
-    """Mark a step as succeeded or skipped, and return what that did first.
+    """Mark a step, and return what that did first.
 
     A job of the step is stopped by the checker, for which this function does not wait. The run records who marked the
     step, and why.

@@ -93,9 +93,10 @@ def find_named(services: Services, run_id: str, name: str) -> Named:
 
 
 def judge_wish(services: Services, run: RunRecord, wish: Wish) -> tuple[Named, Effect, str]:
-    """Return the named step, what its mark would do first, and its outputs as JSON text.
+    """Check a mark before it is made.
 
-    Raises `MarkError`, or `RunStateError` if the run's state does not allow the mark.
+    Returns the named step, what its mark would do first, and its outputs as JSON text. Raises `MarkError`, or
+    `RunStateError` if the run's state does not allow the mark.
     """
     named = find_named(services, run.id, wish.step)
     expander = None if named.expander is None else named.expander.step
@@ -157,7 +158,7 @@ def _repeat(outbox: Outbox, run_id: str, wish: Wish, change: UserChange) -> Effe
 
 
 def _put(outbox: Outbox, stored: StoredRun, target: StoredStep, mark: Mark, change: UserChange) -> bool:
-    """Save a mark in a run that goes on, and publish what it releases.
+    """Mark a step of a RUNNING run, and publish what that releases.
 
     Returns False if the run or the step has changed since it was read.
     """
@@ -175,13 +176,13 @@ def _put(outbox: Outbox, stored: StoredRun, target: StoredStep, mark: Mark, chan
 
 
 def _publish_waiting(outbox: Outbox, step: StepRecord) -> None:
-    """Publish an item that waits for its place, since it may have been handed it while it was marked."""
+    """Publish an item that may have been handed its place while it was marked."""
     if step.awaits_place or step.is_released:
         outbox.add_ready(step.run_id, [ReadyStep(step_id=step.id)])
 
 
 def _reopen(outbox: Outbox, run: RunRecord, step: StepRecord, mark: Mark, change: UserChange) -> None:
-    """Reopen a run that has ended, with the mark for its next round."""
+    """Reopen an ended run, with the mark for its next round."""
     marked = mark._replace(retries=run.retries + 1).stored()
     writes = [Update(path=step_path(run.id, step.id), fields={"mark": marked})]
     reopen_run(outbox, run.id, change, partial(select_marked, node_id=step.id), retries=run.retries, writes=writes)

@@ -41,7 +41,7 @@ class Snapshots:
         self._pending: dict[str, Document | None] = {}
 
     def begin_stream(self) -> None:
-        """Forget what a stream reported that broke off before a moment was complete."""
+        """Forget what the last stream reported after its last moment."""
         self._is_current = False
         self._staged.clear()
         if not self.token:
