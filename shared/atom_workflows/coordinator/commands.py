@@ -111,7 +111,7 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
 def mark_step(  # noqa: PLR0913 (some may be left out)
     services: Services, run_id: str, wish: Wish, *, actor: str, reason: str = "", accepted: Accepted | None = None
 ) -> Effect:
-    """Mark a step as succeeded or skipped, and return what that did first.
+    """Mark a step, and return what that did first.
 
     A job of the step is stopped by the checker, for which this function does not wait. The run records who marked the
     step, and why. If a person was shown what the mark does, and `accepted` that, nothing is done once the run has

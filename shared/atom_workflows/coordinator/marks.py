@@ -131,9 +131,10 @@ def find_named(services: Services, run_id: str, name: str) -> Named:
 
 
 def judge_wish(services: Services, run: RunRecord, wish: Wish) -> tuple[Named, Effect, str]:
-    """Return the named step, what its mark would do first, and its outputs as JSON text.
+    """Check a mark before it is made.
 
-    Raises `MarkError`, or `RunStateError` if the run's state does not allow the mark.
+    Returns the named step, what its mark would do first, and its outputs as JSON text. Raises `MarkError`, or
+    `RunStateError` if the run's state does not allow the mark.
     """
     # A run that has not begun has no steps yet.
     require_markable(run, now=services.clock.now())
@@ -198,9 +199,9 @@ def _repeat(outbox: Outbox, run_id: str, wish: Wish, change: UserChange) -> Effe
     Returns None if it has not.
     """
     named = find_named(outbox.services, run_id, wish.step)
-    for step in dict.fromkeys((named.step.id, named.target.step.id)):
-        node = named.step if step == named.step.id else named.target.step
-        mark, made = Mark.of(wish.state, change)._replace(retries=node.retries), read_mark(node)
+    for node in {one.id: one for one in (named.step, named.target.step)}.values():
+        made = read_mark(node)
+        mark = Mark.of(wish.state, change)._replace(retries=node.retries)
         if made is None or not mark.is_same(made):
             continue
         outputs = check_given(named.step, wish.state, wish.outputs, gathers=named.gathers)
@@ -232,7 +233,7 @@ def _stored_outputs(services: Services, step: StepRecord) -> dict[str, Any]:
 
 
 def _put(outbox: Outbox, stored: StoredRun, target: StoredStep, mark: Mark, change: UserChange) -> bool:
-    """Save a mark in a run that goes on, and publish what it releases.
+    """Mark a step of a RUNNING run, and publish what that releases.
 
     Returns False if the run or the step has changed since it was read.
     """
@@ -250,13 +251,13 @@ def _put(outbox: Outbox, stored: StoredRun, target: StoredStep, mark: Mark, chan
 
 
 def _publish_waiting(outbox: Outbox, step: StepRecord) -> None:
-    """Publish an item that waits for its place, since it may have been handed it while it was marked."""
+    """Publish an item that may have been handed its place while it was marked."""
     if step.awaits_place or step.is_released:
         outbox.add_ready(step.run_id, [ReadyStep(step_id=step.id)])
 
 
 def _reopen(outbox: Outbox, run: RunRecord, step: StepRecord, mark: Mark, change: UserChange) -> None:
-    """Reopen a run that has ended, with the mark for its next round."""
+    """Reopen an ended run, with the mark for its next round."""
     marked = mark._replace(retries=run.retries + 1).stored()
     writes = [Update(path=step_path(run.id, step.id), fields={"mark": marked})]
     reopen_run(outbox, run.id, change, partial(select_marked, node_id=step.id), retries=run.retries, writes=writes)

@@ -152,7 +152,7 @@ def _retry(outbox: Outbox, command: RunCommand) -> None:
 
 
 def _was_reopened(services: Services, command: RunCommand) -> bool:
-    """Return True if an earlier delivery of the command may have died after it reopened the run."""
+    """Return True if an earlier delivery of the command may have reopened the run."""
     run = read_run(services, command.run_id)
     return run.retries == command.retries + 1 and run.state in _REOPENED
 

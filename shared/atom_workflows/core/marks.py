@@ -68,7 +68,10 @@ class Mark(NamedTuple):
 
     @classmethod
     def of(cls, state: StepState, change: UserChange, *, outputs: str = "") -> Mark:
-        """Make a mark of a change that a person asks for; the texts are cut to the lengths that a run keeps."""
+        """Make a mark of a change that a person asks for.
+
+        Its texts are cut to the lengths that a run keeps.
+        """
         (kept,) = with_change((), change)
         return cls(state=state, at=kept.at, actor=kept.actor, why=kept.why, outputs=outputs)
 
@@ -78,9 +81,9 @@ class Mark(NamedTuple):
         return {**fields, "state": self.state.value}
 
     def is_same(self, other: Mark | None) -> bool:
-        """Return True if the other one is the same decision of the same person, whenever it was made.
+        """Return True if both are the same decision of the same person.
 
-        The outputs are not compared, as those of a mark that has taken effect are kept elsewhere.
+        The times may differ. The outputs are not compared, since a step that has ended does not keep them in its mark.
         """
         return other is not None and self._replace(at=other.at, outputs="") == other._replace(outputs="")
 
@@ -91,7 +94,7 @@ class Mark(NamedTuple):
 
 
 def read_mark(step: StepRecord) -> Mark | None:
-    """Return the mark that a step has in this round of its run, or None."""
+    """Return a step's mark for this round of its run, or None."""
     if step.mark is None or not step.is_marked:
         return None
     known = {name: value for name, value in step.mark.items() if name in Mark._fields}
@@ -167,10 +170,10 @@ def _judge_open(step: StepRecord) -> Effect:
 def check_given(
     step: StepRecord, state: StepState, given: Mapping[str, Any], *, gathers: StepRecord | None = None
 ) -> str:
-    """Return the outputs that a person supplies as JSON text, or "" if the step declares none.
+    """Return the outputs that a person supplies as JSON text.
 
-    They are checked like those of a job, except that an output that is not declared is refused. `gathers` is the step
-    of an item. Raises `MarkError`.
+    The text is "" if the step declares none. The outputs are checked like those of a job, except that an output that is
+    not declared is refused. `gathers` is the step of an item. Raises `MarkError`.
     """
     declared = ", ".join(step.outputs) or "none"
     if state is StepState.SKIPPED:
@@ -196,7 +199,7 @@ def check_given(
 
 
 def _require_nullable(item: StepRecord, gathers: StepRecord | None) -> None:
-    """Refuse to skip an item whose outputs are gathered in a list that cannot hold null."""
+    """Refuse to skip an item whose gathered list cannot hold null."""
     if item.kind is not NodeKind.ITEM or gathers is None or not gathers.outputs:
         return
     from atom_workflows.expressions.types import ListOf, OrNull  # noqa: PLC0415 (only steps with outputs need it)

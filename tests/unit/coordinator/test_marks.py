@@ -327,6 +327,43 @@ def test_the_outputs_that_a_person_supplies_are_those_of_the_step() -> None:
     assert json.loads(stored.fields["values"]) == {"rows": 7, "note": None}
 
 
+def test_the_outputs_of_a_mark_may_be_changed_until_the_step_ends() -> None:
+    """A mark with other outputs is another mark, even if the same person gives the same reason."""
+    flow = definition(
+        {"first": [], "list": ["first"], "load": ["list"]},
+        list={"outputs": {"rows": "int"}},
+        load={"task": {"imageUri": "image", "args": {"rows": "${{ steps.list.outputs.rows }}"}}},
+    )
+    world, run_id = begun(flow, first={"duration": 30})
+    for rows in (7, 8, 8):
+        assert mark_step(world.services, run_id, "list", outputs={"rows": rows}) is Effect.WAITS
+    assert len(world.run(run_id).changes) == 2
+    assert to_end(world, run_id) is RunState.SUCCEEDED
+    assert args(world)[-1] == {"rows": 8}
+
+
+def test_the_outputs_of_a_marked_loop_may_be_changed_until_it_ends() -> None:
+    """Its mark waits at the node that would create its items."""
+    loop = step("train", "first", for_each=each([1, 2]), outputs={"n": INT})
+    world = World(script(first={"duration": 30}))
+    start(world, workflow(step("first"), loop, step("sum", "train", args={"n": "steps.train.outputs.n"})))
+    world.settle_down()
+    for given in ([4], [5], [5]):
+        mark_step(world.services, RUN, "train", outputs={"n": given})
+    assert len(world.run(RUN).changes) == 2
+    assert to_end(world, RUN) is RunState.SUCCEEDED
+    assert args(world)[-1] == {"n": [5]}
+
+
+def test_a_repeated_mark_is_held_to_the_declared_outputs() -> None:
+    """Outputs that do not fit are refused, although the same person has marked the step already."""
+    flow = definition({"first": [], "list": ["first"]}, list={"outputs": {"rows": "int"}})
+    world, run_id = begun(flow, first={"duration": 30})
+    mark_step(world.services, run_id, "list", outputs={"rows": 7})
+    with pytest.raises(MarkError, match="`rows` "):
+        mark_step(world.services, run_id, "list", outputs={"rows": "many"})
+
+
 @pytest.mark.parametrize(
     ("state", "given", "message"),
     [
