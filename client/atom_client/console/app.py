@@ -13,6 +13,7 @@ from flask import Blueprint, Flask, Response, abort, current_app, jsonify, reque
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from atom_client.console.guard import RESPONSE_HEADERS, refuse
+from atom_client.console.known_pictures import KnownPictures
 from atom_client.errors import INVALID_USE, Failure, explain
 from atom_client.views.as_json import VERSION
 from atom_client.views.dead_letters import Desk
@@ -41,6 +42,7 @@ class Console:
     actor: str = ""
     read_only: bool = False
     desk: Callable[[], Desk] | None = None
+    pictures: KnownPictures = field(default_factory=KnownPictures)
     # Only one request at a time may hold dead letters: they would hide them from each other.
     desk_lock: threading.Lock = field(default_factory=threading.Lock)
 

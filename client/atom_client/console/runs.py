@@ -118,6 +118,7 @@ def show_run(run_id: str) -> Response:
     services = this_console().services
     run = require_run(services.store, run_id)
     seen = look_at_run(services, run, with_succeeded=True)
+    this_console().pictures.keep(run, seen.nodes)
     steps = seen.steps
     line = [] if seen.line is None else [line_text(run, seen.line, seen.now)]
     return answer(

@@ -10,16 +10,18 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from atom_client.console.actions import actions
 from atom_client.console.app import Console, create_app
 from atom_client.console.files import files
+from atom_client.console.graphs import graphs
 from atom_client.console.letters import letters
 from atom_client.console.runs import runs
 from atom_client.console.schedules import schedules
 from atom_client.console.starts import starts
+from atom_client.console.timelines import timelines
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs, actions, starts, files, schedules, letters]
+BLUEPRINTS: Final = [runs, graphs, timelines, actions, starts, files, schedules, letters]
 
 
 class _Quiet(WSGIRequestHandler):

@@ -124,8 +124,17 @@ def read_outlines_without_items(store: Store, run: RunRecord) -> dict[str, StepR
     return _read_outlines(store, run.id, [("kind", "in", kinds)] if run.item_count else [])
 
 
-def _read_outlines(store: Store, run_id: str, where: Sequence[Condition]) -> dict[str, StepRecord]:
-    query = Query(collection=steps_path(run_id), where=where, limit=_PAGE_OF_OUTLINES, fields=OUTLINE_FIELDS)
+def read_nodes_with_attempts(store: Store, run: RunRecord) -> dict[str, StepRecord]:
+    """Return a run's nodes by id, without items and jobs, but with the attempts that are kept."""
+    kinds = [kind.value for kind in NodeKind if kind is not NodeKind.ITEM]
+    where: list[Condition] = [("kind", "in", kinds)] if run.item_count else []
+    return _read_outlines(store, run.id, where, (*OUTLINE_FIELDS, "attempts"))
+
+
+def _read_outlines(
+    store: Store, run_id: str, where: Sequence[Condition], fields: Sequence[str] = OUTLINE_FIELDS
+) -> dict[str, StepRecord]:
+    query = Query(collection=steps_path(run_id), where=where, limit=_PAGE_OF_OUTLINES, fields=fields)
     return {document.id: step_record(document) for document in _read_ahead(store, query)}
 
 

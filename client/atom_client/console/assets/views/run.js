@@ -10,6 +10,8 @@ import { RUN_TABS } from "./run_tabs.js";
 
 // Reasons of a kind that are shown before someone asks for all, as `why` prints them.
 const MOST_OF_A_KIND = 6;
+// Above a graph or a timeline, there is room for fewer.
+const MOST_ABOVE_A_PICTURE = 1;
 
 export async function run({ params, query, about, redraw }) {
   const [ref, name] = params;
@@ -72,6 +74,7 @@ function draw(view) {
 
 // The reasons, a few under each heading, with links to the steps that they name.
 function reasons(view) {
+  const most = view.tab === RUN_TABS[0] ? MOST_OF_A_KIND : MOST_ABOVE_A_PICTURE;
   const { why, run } = view.model.data;
   const kinds = [...Map.groupBy(why.reasons, (reason) => reason.kind)];
   const toggle = () => {
@@ -79,14 +82,14 @@ function reasons(view) {
     view.redraw();
   };
   return html`${kinds.map(([kind, all]) => {
-    const shown = view.hasAll ? all : all.slice(0, MOST_OF_A_KIND);
+    const shown = view.hasAll ? all : all.slice(0, most);
     const more = all.length - shown.length;
     const heading = why.headings[kind];
     return html`${heading ? html`<p>${heading}</p>` : nothing}
       <ul class=${heading ? "" : "plain"}>${shown.map((reason) => line(run, reason))}
         ${more ? html`<li class="quiet">… and ${more.toLocaleString("en")} more</li>` : nothing}</ul>`;
   })}
-  ${kinds.some(([, all]) => all.length > MOST_OF_A_KIND)
+  ${kinds.some(([, all]) => all.length > most)
     ? html`<button type="button" aria-expanded=${view.hasAll ? "true" : "false"} @click=${toggle}
         >${view.hasAll ? "Show fewer reasons" : "Show all reasons"}</button>`
     : nothing}`;
