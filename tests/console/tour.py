@@ -9,7 +9,6 @@ from playwright.sync_api import Page, expect
 
 from console.showcase import SALES, Showcase
 
-
 PATIENCE_MS: Final = 20_000
 """A plan is estimated by playing it, which takes a busy machine seconds."""
 
