@@ -5,10 +5,12 @@ And what every one of these processes begins with.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
 import sys
+from collections.abc import Generator
 from typing import Final
 
 import pytest
@@ -51,6 +53,20 @@ def group_of(nodeid: str) -> str:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
     """Deal out tests by their groups to several processes."""
     return Groups(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect tests without looking for garbage.
+
+    Modules and tests stay until the end, so that no later search need visit them either.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_configure() -> None:

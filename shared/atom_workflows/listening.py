@@ -66,10 +66,10 @@ class Listening(Protocol):
         ...
 
     def bookmark(self) -> Bookmark | None:
-        """Return from where to resume after the batches that were taken, or None before the first.
+        """Return from where to resume after the batches that were taken.
 
-        Whoever keeps these documents and resumes within 30 minutes is sent only what has changed. After that, or on
-        another server, all is sent again, and only real differences are returned.
+        It is None before the first. Whoever keeps these documents and resumes within 30 minutes is sent only what has
+        changed. After that, or on another server, all is sent again, and only real differences are returned.
         """
         ...
 

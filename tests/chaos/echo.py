@@ -18,6 +18,8 @@ LATEST_S: Final = 4.0
 _MARK: Final = "echo"
 _PULL_S: Final = 0.5
 _CALL_S: Final = 10.0
+_PAUSE_S: Final = 0.1
+"""Google's emulator does not wait for messages: without a pause, three threads would ask it all the time."""
 
 
 class Echo:
@@ -67,6 +69,8 @@ class Echo:
             if found:
                 ids = [one.ack_id for one in found]
                 self._subscriber.acknowledge(subscription=request["subscription"], ack_ids=ids, timeout=_CALL_S)
+            else:
+                self._stopped.wait(_PAUSE_S)
         except DeadlineExceeded:
             return []
         except GoogleAPIError:

@@ -27,6 +27,8 @@ SHAPES: Final[Mapping[str, Shape]] = Deployment(
     project="some-project", region="us-central1", task_runner_url="https://runner.test"
 ).shapes
 RUN_KEY: Final = "a run of large steps"
+ENDLESS: Final = "endless"
+"""The first step of runs that are only to be written: all others wait for it."""
 MEBIBYTE: Final = 1024 * 1024
 LARGEST_FILE: Final = 4 * MEBIBYTE
 ANSWER_S: Final = 120
@@ -79,15 +81,15 @@ def file_of_values(field: str = "url") -> str:
     return f"steps:\n{steps}# " + "é" * ((LARGEST_FILE - len(steps) - 20) // 2)
 
 
-def file_of_aliases(*, roots: bool = False) -> str:
+def file_of_aliases(first_id: str = "s", *, roots: bool = False) -> str:
     """Return the workflow that takes most memory to write.
 
     Aliases repeat texts that JSON lengthens most, with a sign of four bytes. Its steps wait for the first one, or are
     all released at once.
     """
-    needs = "" if roots else "dependsOn: [s], "
+    needs = "" if roots else f"dependsOn: [{first_id}], "
     text = "\\x01" * 10_800 + "\U0001f600"
-    first = f'steps:\n- {{id: s, task: &a {{url: u, args: ["{text}"]}}}}\n'
+    first = f'steps:\n- {{id: {first_id}, task: &a {{url: u, args: ["{text}"]}}}}\n'
     return first + "".join(f"- {{id: s{i}, {needs}task: *a}}\n" for i in range(400))
 
 
@@ -95,7 +97,7 @@ def largest_inputs() -> dict[str, Input]:
     """Inputs that are at a limit, or beyond it, for each function."""
     to_read = json.dumps({"definition": file_of_values("urls")}, ensure_ascii=False).encode()
     of_roots = json.dumps({"definition": file_of_aliases(roots=True)}).encode()
-    to_write = json.dumps({"definition": file_of_aliases()}).encode()
+    to_write = json.dumps({"definition": file_of_aliases(ENDLESS)}).encode()
     run = {"run_id": run_id_for("inline.yaml", "key", RUN_KEY), "schema": 1}
     ready = {**run, "type": "step.ready", "steps": [{"id": f"s{i}"} for i in range(MAX_ITEMS)]}
     ended = [{"step": f"s{i}", "attempt": 1, "kind": "failed", "message": "x" * 1_900} for i in range(MAX_ITEMS)]
@@ -137,7 +139,10 @@ INPUTS: Final = largest_inputs()
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
     """Serve the functions with the most threads that any of them has."""
     threads = max(shape.concurrency for shape in SHAPES.values())
-    options = PlatformOptions(bucket=None, threads=threads, log_dir=tmp_path_factory.mktemp("logs"))
+    script = tmp_path_factory.mktemp("script") / "script.yaml"
+    script.write_text(f"rules: [{{step: {ENDLESS}, duration: 100000}}]")
+    logs = tmp_path_factory.mktemp("logs")
+    options = PlatformOptions(bucket=None, threads=threads, log_dir=logs, task_runner_script=script)
     keyed = json.dumps({"definition": file_of_aliases(), "run_key": RUN_KEY}).encode()
     with LocalPlatform(options) as platform:
         first = Input(function=PartName.START, body=keyed, headers=HEADERS)

@@ -30,7 +30,6 @@ from atom_workflows.ports import Query
 from atom_workflows.schedule_documents import read_tick, tick_path
 from support.mortal import Died, Fate, MortalBus, MortalStore
 
-ZONES: Final = ("America/New_York", "Europe/Paris", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")
 CRONS: Final = ("30 2 * * *", "15 9 * * 1-5", "*/30 0,5 * 3,4,10,11 0", "45 1 * 10,11 0")
 BEGAN: Final = datetime(2026, 1, 1, 0, 0, 30, tzinfo=UTC)
 PATH: Final = "gs://bucket/workflows/flow.yaml"

@@ -25,13 +25,22 @@ from atom_workflows.messages.internal import late_message
 from atom_workflows.messages.start import scheduled_start_message
 from atom_workflows.ports import Document, Update
 from atom_workflows.schedule_documents import tick_fields, tick_path
-from simulation.schedule_year import BEGAN, ZONES, Year
+from simulation.schedule_year import BEGAN, Year
 
 SPRING = datetime(2026, 3, 20, 0, 0, 30, tzinfo=UTC)
 EARLY_AUTUMN = datetime(2026, 9, 28, 0, 0, 30, tzinfo=UTC)
 AUTUMN = datetime(2026, 10, 25, 0, 0, 30, tzinfo=UTC)
 SIXTH = timedelta(days=61)
 WEEKS = timedelta(days=21)
+
+PLAYED = {
+    "America/New_York": range(6),
+    "Australia/Lord_Howe": (1, 4),
+    "Europe/Paris": (1, 4),
+    "Asia/Kathmandu": (4,),
+    "UTC": (1,),
+}
+"""Which sixths of the year are played: all of them in one zone, and in others those in which clocks change."""
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -44,11 +53,11 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("zone", PLAYED)
 def test_each_instant_of_a_year_starts_one_run(zone: str) -> None:
     """Whatever dies before or after any write or publication, no instant is lost, and none starts two runs."""
     deaths = Counter[str]()
-    for number in range(6):
+    for number in PLAYED[zone]:
         # In parts, as the store in memory takes longer the more runs it holds.
         part = Year(zone=zone, seed=number, began=BEGAN + number * SIXTH, length=SIXTH)
         part.play()

@@ -60,7 +60,7 @@ def picture(view: RunView, *, elapsed_s: float, screen: Screen, now: datetime | 
 
 
 def _progress(view: RunView, screen: Screen) -> list[Text]:
-    """Return the number of steps in each state, on as many lines as it takes.
+    """Return lines with the number of steps in each state.
 
     No line is broken between a number and its state.
     """

@@ -166,7 +166,10 @@ def listener_of(services: Services) -> Listener:
 
 
 def services_for_run(services: Services, run_id: str) -> Services:
-    """Return services that can change a run. See `find_services_for_run`; raises `Failure` if there are none."""
+    """Return services that can change a run.
+
+    See `find_services_for_run`. Raises `Failure` if there are none.
+    """
     return find_services_for_run(services, run_id) or refuse()
 
 

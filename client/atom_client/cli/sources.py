@@ -27,7 +27,7 @@ def request_for(
     labels: Mapping[str, str] | None = None,
     env_names: Collection[str] | None = None,
 ) -> RunRequest:
-    """Return the request for a run of the file or object that a user names.
+    """Return the request for a run of a file or an object.
 
     Raises the same errors as `request_for_file`, and `Failure` for an unreadable file.
     """

@@ -64,5 +64,5 @@ def find_earlier_start(store: Store, request: RunRequest, event: StartRequested)
 
 
 def started_before_line(run_id: str) -> str:
-    """Return a sentence about a run that the same request has already started."""
+    """Describe the run that the same request has already started."""
     return f"Run {run_id} was already started with this key, so no new run is started."

@@ -66,7 +66,10 @@ def find_own_file(services: Services, run: RunRecord, *, advice: str) -> FoundFi
 
 
 def text_of(content: bytes, name: str) -> str:
-    """Return the text of a file. Raises `Misuse` if it is not UTF-8."""
+    """Decode a file's content.
+
+    Raises `Misuse` if it is not UTF-8.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -76,7 +79,9 @@ def text_of(content: bytes, name: str) -> str:
 def plan_repair(
     services: Services, earlier: RunRecord, file: FoundFile, workflow: Workflow, params: Mapping[str, str]
 ) -> tuple[ReusePlan, dict[str, Any]]:
-    """Return what a new run would keep of an ended one, and the message that requests it.
+    """Plan a new run that keeps steps of an ended one.
+
+    Returns the plan and the message that requests the run.
 
     `params` are the texts of the parameters to change. The message's digest makes the start function refuse it once
     the ended run has changed. Raises `InvalidParams`, or `RunStateError` if the run cannot be repaired.

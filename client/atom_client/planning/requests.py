@@ -87,7 +87,10 @@ class GivenFile:
 def request_for_object(
     path: str, run_key: str | None = None, *, params: GivenParams | None = None, labels: Mapping[str, str] | None = None
 ) -> RunRequest:
-    """Return the request for a run of a file in a bucket, which is not read here."""
+    """Return the request for a run of a file in a bucket.
+
+    The file is not read here.
+    """
     values = params.without_file() if params else {}
     return RunRequest(workflow_path=path, run_key=run_key or uuid.uuid4().hex, labels=labels or {}, params=values)
 
@@ -100,7 +103,7 @@ def request_for_file(
     labels: Mapping[str, str] | None = None,
     env_names: Collection[str] | None = None,
 ) -> RunRequest:
-    """Return the request for a run of a file, which is sent with it.
+    """Return the request for a run, with the file itself.
 
     Without a key, the request is for a new run. `env_names` are the names that the platform sets for `env`, if known.
     Raises `InvalidWorkflow` or `InvalidParams` with every problem.

@@ -124,7 +124,10 @@ def step_object(step: StepRecord) -> dict[str, Any]:
 
 
 def _mark_object(step: StepRecord) -> dict[str, Any] | None:
-    """Return a person's decision about the step's end, for which the step may still wait."""
+    """Return a person's decision about how a step ends.
+
+    The step may still be waiting for that end.
+    """
     if not step.is_marked:
         return None
     from atom_workflows.core.marks import read_mark  # noqa: PLC0415 (people mark few steps)

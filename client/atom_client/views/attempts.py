@@ -111,7 +111,7 @@ def durations_text(durations: Mapping[str, timedelta | None], words: Mapping[str
 
 
 def unlisted_attempts(step: StepRecord, attempts: Sequence[TimedAttempt]) -> Iterator[str]:
-    """Yield a sentence if there were more attempts than those that are known."""
+    """Yield a sentence if not all attempts are known."""
     missing = step.attempt - len(attempts) if attempts else 0
     if missing:
         are = "is" if missing == 1 else "are"
@@ -119,7 +119,7 @@ def unlisted_attempts(step: StepRecord, attempts: Sequence[TimedAttempt]) -> Ite
 
 
 def step_details(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> dict[str, Any]:
-    """Return the explanation of a step, its durations and its attempts as an object for JSON output."""
+    """Return everything about a step as an object for JSON output."""
     return {
         **step_explanation(seen),
         "durations": seconds_of(time_step(seen, attempts)),

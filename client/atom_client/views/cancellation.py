@@ -38,7 +38,10 @@ class CancelPlan:
 
     @property
     def digest(self) -> str:
-        """What the user has seen of the run; steps that go on in the meantime do not change it."""
+        """What the user has seen of the run.
+
+        Steps that go on in the meantime do not change it.
+        """
         run = self.run
         main = run.main_state.value if run.main_state else ""
         return f"{run.state.value}/{run.retries}/{main}/{run.stop.kind.value if run.stop else ''}"

@@ -43,7 +43,10 @@ class CheckedFile:
 
 
 def check_content(content: bytes, name: str, env_names: Collection[str] | None = None) -> CheckedFile:
-    """Check a file's content. `env_names` are the names that the deployment sets for `env`, if known."""
+    """Check a file's content.
+
+    `env_names` are the names that the deployment sets for `env`, if known.
+    """
     from atom_client.views.task_warnings import warn_of_tasks  # noqa: PLC0415 (not needed to show results)
     from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 (see above)
 
@@ -116,7 +119,7 @@ def _warning_fields(warning: str, name: str) -> dict[str, Any]:
 
 
 def shown_findings(checked: CheckedFile) -> list[dict[str, Any]]:
-    """Return the problems, then the warnings, each with the lines that show where it is in the file."""
+    """Return the problems, then the warnings, with excerpts of the file."""
     excerpts = Excerpts(checked.content, checked.name)
     found: list[dict[str, Any]] = [{"kind": "problem", **problem.as_fields()} for problem in checked.problems]
     found += [{"kind": "warning", **_warning_fields(warning, checked.name)} for warning in checked.warnings]

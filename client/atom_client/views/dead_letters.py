@@ -204,7 +204,7 @@ def doubt_replay(letters: Sequence[DeadLetter]) -> str:
 
 
 def replay_line(letters: Sequence[DeadLetter], *, verb: str) -> str:
-    """Return a sentence that counts the letters by the topics to which they are replayed."""
+    """Say how many letters are replayed to which topic."""
     topics = Counter(letter.topic for letter in letters)
     where = ", ".join(f"{count:,} to {topic}" for topic, count in sorted(topics.items()))
     return f"{verb} {counted(len(letters), 'dead letter')}{f': {where}' if where else ''}."

@@ -75,7 +75,7 @@ def read_loop(store: Store, run: RunRecord, step_id: str) -> LoopView | None:
 
 
 def count_anew(store: Store, view: RunView) -> RunView:
-    """Return the view of a run with the present counts of its steps in `counted`."""
+    """Return the view with new counts for the steps in `counted`."""
     run = read_run(store, view.run_id)
     loops = {} if run is None else {step_id: read_loop(store, run, step_id) for step_id in view.counted}
     return replace(view, counted={**view.counted, **{name: loop.counts for name, loop in loops.items() if loop}})

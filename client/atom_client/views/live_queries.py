@@ -27,10 +27,11 @@ _OPEN: Final = frozenset(OPEN_STATES)
 def listen_to_runs(
     listener: Listener, wanted: RunFilter, *, most: int = MOST_RUNS, since: Bookmark | None = None
 ) -> Listening:
-    """Listen to the runs among which those that are wanted are; choose them by `RunFilter.matches`.
+    """Listen to runs, among them those that are wanted.
 
-    Runs are also sent if they are not wanted, since there is no index on time together with state or workflow. If only
-    open runs are wanted, of which there are few, these are sent, however old they are; otherwise the newest ones.
+    Choose by `RunFilter.matches`: runs are also sent if they are not wanted, since there is no index on time together
+    with state or workflow. If only open runs are wanted, of which there are few, these are sent, however old they are;
+    otherwise the newest ones.
     """
     if wanted.states and _OPEN.issuperset(wanted.states):
         return listener.listen(Query(collection=RUNS, where=wanted.conditions(), limit=most), since=since)
@@ -54,9 +55,9 @@ def listen_to_steps(listener: Listener, run: RunRecord, *, since: Bookmark | Non
 def listen_to_items(
     listener: Listener, expander: StepRecord, indexes: Iterable[int], *, since: Bookmark | None = None
 ) -> Listening:
-    """Listen to some items of a step with `forEach`, such as those on a page.
+    """Listen to some items of a step with `forEach`.
 
-    `expander` is the node that created them.
+    These may be the items on a page. `expander` is the node that created them.
     """
     paths = [step_path(expander.run_id, item_id(expander.each, index, expander.expansion)) for index in indexes]
     return listener.listen_to(paths, since=since)
@@ -68,5 +69,5 @@ def listen_to_schedule_names(listener: Listener, *, since: Bookmark | None = Non
 
 
 def listen_to_schedules(listener: Listener, file_ids: Iterable[str], *, since: Bookmark | None = None) -> Listening:
-    """Listen to the schedules of one or more files, which are named by the ids of their documents."""
+    """Listen to the schedules of files, given the ids of their documents."""
     return listener.listen_to([tick_path(one) for one in file_ids], since=since)

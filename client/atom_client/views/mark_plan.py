@@ -74,7 +74,7 @@ class MarkPlan:
         return [step.id for step in self.rerun.steps if step.id != self.step.id]
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
-        """Yield the cells of a table with the other steps that are decided again."""
+        """Yield table rows with the other steps that are decided again."""
         return (row for row in self.rerun.rows() if row[0] != self.step.id)
 
     def as_fields(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class MarkPlan:
         }
 
     def sentences(self) -> Iterator[str]:
-        """Yield sentences about what the mark does, first to the step and then to others."""
+        """Yield sentences about what the mark does."""
         yield self._about_step()
         if self.state is StepState.SKIPPED and self.step.outputs:
             yield (
@@ -148,7 +148,7 @@ class MarkPlan:
 
 
 def _shown_below(nodes: Mapping[str, StepRecord], below: Mapping[str, Sequence[str]], step_id: str) -> Iterator[str]:
-    """Yield the user's steps that depend on a step, through nodes that users do not see."""
+    """Yield the user's steps that depend on a step."""
     for name in below.get(step_id, ()):
         node = nodes[name]
         if node.kind is NodeKind.EXPAND:
@@ -160,7 +160,7 @@ def _shown_below(nodes: Mapping[str, StepRecord], below: Mapping[str, Sequence[s
 
 
 def _shown_before(nodes: Mapping[str, StepRecord], step_id: str) -> Iterator[str]:
-    """Yield the user's steps and items that a step depends on, through nodes that users do not see."""
+    """Yield the user's steps and items that a step depends on."""
     for name in nodes[step_id].depends_on:
         if name not in nodes:
             continue

@@ -14,7 +14,9 @@ _NAMED: Final = re.compile(r"`params\.([A-Za-z_][A-Za-z0-9_]*)|there is no param
 
 
 def param_objects(params: Iterable[Param], values: Mapping[str, JsonValue] | None = None) -> list[dict[str, Any]]:
-    """Return the fields of a form: the type of each parameter, its limits, and its default as it would be typed.
+    """Return the fields of a form, one for each parameter.
+
+    A field has the parameter's type, its limits, and its default as it would be typed.
 
     `values` are the present values, if there are any. A default that an expression computes has no value yet.
     """
@@ -50,6 +52,9 @@ def _choices(param: Param) -> Iterator[Any]:
 
 
 def param_problems(problems: Iterable[str]) -> list[dict[str, Any]]:
-    """Return each problem with the name of the parameter that it is about, so that it can be shown beside its field."""
+    """Return each problem with the name of its parameter.
+
+    The form shows a problem beside its field.
+    """
     found = [(_NAMED.match(problem), problem) for problem in problems]
     return [{"param": (name[1] or name[2]) if name else None, "message": problem} for name, problem in found]

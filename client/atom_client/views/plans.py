@@ -35,7 +35,10 @@ _RUN_ID: Final = "run.id".join(MARKS)
 
 
 def ask_for_plan(workflow: Workflow, given: GivenParams, *, at: datetime, env: Mapping[str, str]) -> Asked:
-    """Return the request to plan a run at this time. Raises `InvalidParams` with every problem."""
+    """Return the request to plan a run at this time.
+
+    Raises `InvalidParams` with every problem.
+    """
     run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
     values = checked_params(given, workflow, run)
     bound = bind_values(workflow, values, run) if workflow.params else {}

@@ -56,7 +56,10 @@ def read_nodes_of_steps(store: Store, run: RunRecord, *, with_jobs: bool = True)
 
 
 def _fields_shown(run: RunRecord) -> list[str]:
-    """Return the fields that show how the run's steps are doing, which are few once it has ended."""
+    """Return the fields that show how the run's steps are doing.
+
+    Once the run has ended, these are few.
+    """
     unused = {"dependents", "expire_at"}
     if run.schema < LANGUAGE_SCHEMA:
         # Only a step under `finally` is shown with what it depends on.
@@ -67,7 +70,7 @@ def _fields_shown(run: RunRecord) -> list[str]:
 
 
 def of_steps(run: RunRecord) -> list[Condition]:
-    """Return the conditions for the nodes of a run's steps without their items."""
+    """Return the conditions for a run's nodes except items."""
     # The first versions did not store kinds, and knew no items.
     return [("kind", "in", _OF_STEPS)] if may_have_items(run) else []
 
@@ -230,7 +233,7 @@ def read_pages(store: Store, query: Query) -> Iterator[Document]:
 
 
 def _read_ahead(store: Store, query: Query) -> Iterator[Document]:
-    """Yield all documents of a query, reading the next page while the caller works on the last one.
+    """Yield all documents of a query, reading the next page ahead.
 
     The caller must take all of them, or the next page has been read in vain.
     """
@@ -244,7 +247,7 @@ def _read_ahead(store: Store, query: Query) -> Iterator[Document]:
 
 
 def _following(query: Query, page: Sequence[Document]) -> Query | None:
-    """Return the query for the page after this one, or None if this is the last."""
+    """Return the query for the next page, if there is one."""
     if query.limit is None or len(page) < query.limit:
         return None
     after = [*(page[-1].fields[name] for name, _ in query.order_by), page[-1].path]

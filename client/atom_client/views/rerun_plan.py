@@ -55,7 +55,10 @@ class RerunPlan:
 
     @property
     def has_never_begun(self) -> bool:
-        """True for a run that was cancelled while it was QUEUED, whose steps have never been written."""
+        """True if the run was cancelled while it was QUEUED.
+
+        Its steps have never been written.
+        """
         return self.run.started_at is None and len(self.steps) + len(self.kept) < self.run.step_count
 
     @property
@@ -87,7 +90,10 @@ class RerunPlan:
 
     @property
     def digest(self) -> str:
-        """A digest of what runs again and what is kept; it changes with every change that matters to the retry."""
+        """A digest of what runs again and what is kept.
+
+        It changes with every change that matters to the retry.
+        """
         run, nodes = self.run, sorted(self.nodes.values(), key=lambda node: node.id)
         states = [(node.id, node.state.value, node.id in self.again) for node in nodes]
         seen = (run.state.value, run.retries, str(run.finished_at), states)

@@ -204,7 +204,7 @@ def _candidates(store: Store, wanted: RunFilter) -> tuple[list[Document], bool]:
 
 
 def _that_begin_with(store: Store, text: str) -> Iterator[Document]:
-    """Yield the runs whose ids begin with the text, in the order of their ids."""
+    """Yield the runs whose ids begin with the text."""
     if not is_beginning_of_id(text):
         return
     exact = store.get([run_path(text)], fields=_FIELDS)[0]
@@ -256,14 +256,17 @@ def count_ended_steps(store: Store, run: RunRecord) -> int:
 
 
 def time_taken(run: RunRecord, now: datetime) -> timedelta | None:
-    """Return how long a run took, or has taken so far, since its last start."""
+    """Return how long a run has taken since its last start."""
     # A run may have been closed for days before its retry. One that waits has not begun.
     has_begun = run.started_at is not None if run.reopened_at is None else run.state is not RunState.QUEUED
     return between(last_start(run), run.finished_at if run.state.is_terminal else now) if has_begun else None
 
 
 def timed_run(run: RunRecord, now: datetime) -> dict[str, Any]:
-    """Return a run as an object for JSON output, with `taken_s`, the seconds it took, or has taken so far."""
+    """Return a run as an object for JSON output.
+
+    `taken_s` is the time in seconds that it took, or has taken so far.
+    """
     taken = time_taken(run, now)
     return {**run_object(run), "taken_s": None if taken is None else round(taken.total_seconds(), 3)}
 
@@ -276,7 +279,10 @@ class Progress(NamedTuple):
 
 
 def count_progress(store: Store, runs: Sequence[RunRecord]) -> dict[str, Progress]:
-    """Return the progress of open runs by run id; of many, only that of the first."""
+    """Return the progress of open runs by run id.
+
+    If there are many, only that of the first ones is counted.
+    """
     begun = [run for run in runs if not run.state.is_terminal and run.started_at is not None]
     return {
         run.id: Progress(
@@ -289,7 +295,7 @@ def count_progress(store: Store, runs: Sequence[RunRecord]) -> dict[str, Progres
 
 
 def describe_none(wanted: RunFilter) -> str:
-    """Return a sentence for a list without runs, which says what was searched."""
+    """Say that no runs were found, and what was searched."""
     if not wanted.has_conditions:
         return "There are no runs yet."
     conditions = []

@@ -103,7 +103,7 @@ def full_run_id(store: Store, text: str) -> str:
 
 
 def is_beginning_of_id(text: str) -> bool:
-    """Return True if the id of a run may begin with the string."""
+    """Return True if a run's id may begin with the string."""
     return _RUN_ID.fullmatch(text) is not None
 
 

@@ -119,7 +119,7 @@ def schedule_objects(found: FileSchedules) -> dict[str, Any]:
 
 
 def next_objects(found: FileSchedules, now: datetime, count: int) -> list[dict[str, Any]]:
-    """Return the next times at which a file's schedules start runs, for JSON output.
+    """Return the next times of a file's schedules for JSON output.
 
     Paused schedules are listed as if they were resumed now.
     """
@@ -147,7 +147,10 @@ def resumed_line(schedules: FileSchedules) -> str:
 
 
 def pause_preview(found: FileSchedules, now: datetime) -> Iterator[str]:
-    """Yield what pausing the schedules would do. Raises `Failure` if they are paused already."""
+    """Yield sentences about what pausing the schedules would do.
+
+    Raises `Failure` if they are paused already.
+    """
     if found.paused_at is not None:
         raise Failure(f"the schedules of {name_of(found.path)} are already paused")
     yield f"This pauses {counted(len(found.entries), 'schedule')} of {name_of(found.path)}."
@@ -160,7 +163,10 @@ def pause_preview(found: FileSchedules, now: datetime) -> Iterator[str]:
 
 
 def resume_preview(found: FileSchedules, now: datetime) -> Iterator[str]:
-    """Yield what resuming the schedules would do. Raises `Failure` if they are not paused."""
+    """Yield sentences about what resuming the schedules would do.
+
+    Raises `Failure` if they are not paused.
+    """
     if found.paused_at is None:
         raise Failure(f"the schedules of {name_of(found.path)} are not paused")
     following = min((at for at, _ in resume(found, now).next_instants()), default=None)
@@ -170,7 +176,10 @@ def resume_preview(found: FileSchedules, now: datetime) -> Iterator[str]:
 
 
 def schedules_digest(found: FileSchedules) -> str:
-    """Return what a preview of a pause depends on: the file, and when the schedules were paused or resumed."""
+    """Return what the preview of a pause depends on.
+
+    That is the file, and when its schedules were paused or resumed.
+    """
     latest = found.changes[-1].at.isoformat() if found.changes else ""
     return f"{found.generation}/{found.paused_at}/{latest}"
 

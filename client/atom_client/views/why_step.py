@@ -183,7 +183,7 @@ def deciding_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
 
 def mark_facts(step: StepRecord) -> Iterator[tuple[str, str]]:
-    """Yield who decided how a step ends, when and why, if a person did."""
+    """Yield facts about the person who marked the step."""
     if not step.is_marked:
         return
     from atom_workflows.core.marks import WORDS, read_mark  # noqa: PLC0415 (people mark few steps)

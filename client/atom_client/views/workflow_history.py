@@ -58,7 +58,10 @@ class WorkflowHistory:
     is_complete: bool
 
     def as_fields(self, now: datetime) -> dict[str, Any]:
-        """Return the history for JSON output: its rows are step ids, and each run has a cell for each of its steps."""
+        """Return the history for JSON output.
+
+        The rows are step ids, and each run has a cell for each of its steps.
+        """
         ids = dict.fromkeys(step.id for past in self.runs for step in past.steps or ())
         return {
             "workflow": self.workflow,
@@ -119,7 +122,7 @@ def read_workflow_history(store: Store, workflow: str, *, most_runs: int) -> Wor
 
 
 def _read_steps(store: Store, run: RunRecord, most: int) -> list[Document] | None:
-    """Return up to `most` of a run's nodes, or None if none may be read."""
+    """Return up to `most` nodes, or None if none may be read."""
     if run.state in {RunState.INVALID, RunState.SKIPPED}:
         return []
     where: list[Condition] = [("kind", "in", _SHOWN)] if may_have_items(run) else []
@@ -128,7 +131,9 @@ def _read_steps(store: Store, run: RunRecord, most: int) -> list[Document] | Non
 
 
 def _find_newest(store: Store, workflow: str, most: int) -> tuple[list[str], bool]:
-    """Return the ids of a workflow's newest runs, and whether no others can be newer.
+    """Return the ids of a workflow's newest runs.
+
+    Also returns whether no others can be newer.
 
     There is no index by workflow and time: the newest runs of all are searched first, and then, if they are not too
     many, all runs of the workflow.

@@ -208,7 +208,7 @@ def translate_errors() -> Iterator[None]:
 
 
 def to_document(record: Record) -> Document:
-    """Return a document of the port, which shares nothing with the stored one."""
+    """Return a document of the port that shares nothing with the stored one."""
     return Document(path=record.path, fields=_copy(record.fields), version=record.updated)
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import limits
@@ -145,30 +146,47 @@ def skip(world: World) -> str:
     return world.start(definition({f"s{i}": [f"s{i - 1}"] if i else [] for i in range(10)}))
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fatal", range(1, 31))
-@pytest.mark.parametrize("work", [close, skip])
-def test_a_death_in_work_that_is_handed_on_is_made_good(
-    work: Callable[[World], str], fatal: int, monkeypatch: pytest.MonkeyPatch, *, after: bool
-) -> None:
+WORKS = {"close": close, "skip": skip}
+
+
+def play_handed_on(work: Callable[[World], str], fate: Fate) -> tuple[World, str]:
+    """Do the work in small parts, each handed on, while one handler dies, then let the checker go on."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MAX_WRITTEN", "MAX_AUDIT_WRITTEN"):
+            patch.setattr(limits, name, 3)
+        world = World("rules: [{step: s0, always_fail: true}]")
+        run_id = work(world)
+        plain = world.services
+        make_mortal(world, fate)
+        for _ in range(12):
+            tick(world)
+            for topic in ("start", "steps"):
+                for message in world.bus.take_all(topic):
+                    world.bus.ack(message)
+                    with suppress(Died):
+                        world.deliver(message)
+        world.services = plain
+        world.run_to_end(run_id)
+    return world, run_id
+
+
+def deaths_in_work() -> list[ParameterSet]:
+    """Return the deaths in either work, as parameters `work`, `fatal` and `after`."""
+    found = []
+    for name, work in WORKS.items():
+        fate = Fate()
+        play_handed_on(work, fate)
+        found += [pytest.param(name, *one.values, id=f"{name}-{one.id}") for one in deaths_at(fate.calls)]
+    return found
+
+
+@pytest.mark.parametrize(("work", "fatal", "after"), deaths_in_work())
+def test_a_death_in_work_that_is_handed_on_is_made_good(work: str, fatal: int, *, after: bool) -> None:
     """A run ends as it should though an invocation of many dies."""
-    for name in ("MAX_WRITTEN", "MAX_AUDIT_WRITTEN"):
-        monkeypatch.setattr(limits, name, 3)
-    world = World("rules: [{step: s0, always_fail: true}]")
-    run_id = work(world)
-    plain = world.services
-    make_mortal(world, Fate(fatal=fatal, after=after))
-    for _ in range(12):
-        tick(world)
-        for topic in ("start", "steps"):
-            for message in world.bus.take_all(topic):
-                world.bus.ack(message)
-                with suppress(Died):
-                    world.deliver(message)
-    world.services = plain
-    assert world.run_to_end(run_id).state is RunState.FAILED
+    world, run_id = play_handed_on(WORKS[work], Fate(fatal=fatal, after=after))
+    assert world.run(run_id).state is RunState.FAILED
     states = sorted(world.states(run_id).values())
-    assert states == (["SKIPPED"] * 10 if work is close else ["FAILED", *["SKIPPED"] * 9])
+    assert states == (["SKIPPED"] * 10 if work == "close" else ["FAILED", *["SKIPPED"] * 9])
 
 
 STOPS = "default: {duration: 100000, stop: {after: 5}}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -25,6 +25,11 @@ class Desk:
         self.world = world
         console = Console(services=world.services, token="t", place="a test")  # noqa: S106 (listens nowhere)
         self.client = create_app(console, BLUEPRINTS).test_client()
+
+    def post(self, path: str, **body: Any) -> tuple[int, Any]:
+        """Send a body, and return the status and the answer."""
+        answer = self.client.post(f"/api{path}", headers=HEADERS, json=body)
+        return answer.status_code, answer.get_json()
 
     def reads(self, path: str) -> int:
         """Ask, and return how many documents were read."""
@@ -74,6 +79,8 @@ def test_a_graph_after_its_run_was_shown_reads_no_step(world: World) -> None:
     desk = Desk(world)
     desk.reads(f"/runs/{run_id}")
     assert desk.reads(f"/runs/{run_id}/graph") == OF_RUN
+    lines = desk.client.get(f"/api/runs/{run_id}/graph", headers=HEADERS).get_json()["lines"]
+    assert len(lines) == 2 * 29
 
 
 def test_only_a_few_pictures_are_kept(world: World) -> None:
@@ -100,3 +107,19 @@ def test_a_run_without_steps_has_an_empty_graph(world: World) -> None:
     """A run that was not started has no nodes, and that is no error."""
     run_id = world.start("name: bad")
     assert ask(world, f"/runs/{run_id}/graph").body["nodes"] == []
+
+
+def test_a_file_is_drawn_as_a_run_of_it_would_be(world: World) -> None:
+    """The graph of a file has the nodes of its run's graph, in the file's order, and is folded and opened alike."""
+    file = {"name": "a.json", "text": fan(40)}
+    status, body = Desk(world).post("/files/graph", file=file)
+    assert (status, body["nodes"], body["steps"]) == (200, ["root", "leaf0", "join"], 42)
+    assert len(Desk(world).post("/files/graph", file=file, fold="none")[1]["nodes"]) == 42
+    assert len(Desk(world).post("/files/graph", file=file, open=["leaf0"])[1]["nodes"]) == 42
+
+
+def test_an_invalid_file_has_no_graph(world: World) -> None:
+    """Its problems are those that the check of the file lists."""
+    status, body = Desk(world).post("/files/graph", file={"name": "a.yaml", "text": "name: bad"})
+    assert (status, body) == (400, {"error": "a.yaml is not valid, so it has no graph"})
+    assert Desk(world).post("/files/graph")[0] == 400
