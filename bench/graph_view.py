@@ -80,7 +80,7 @@ def measure(browser: Browser, definition: str) -> Iterator[str]:
     console = Console(services=world.services, token=new_token(), place="a measurement")
     watch = Stopwatch(browser)
     with ConsoleServer(console) as server:
-        for fold in ("alike", "none"):
+        for fold in ("similar", "none"):
             page = browser.new_page(viewport={"width": 1280, "height": 800})
             page.goto(server.address)
             page.wait_for_selector("main h1")

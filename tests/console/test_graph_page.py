@@ -20,7 +20,7 @@ from support.workflows import chain, fan, script
 
 
 def failed_fan() -> tuple[World, str]:
-    """Return a world with a run in which one of many alike steps failed."""
+    """Return a world with a run in which one of many similar steps failed."""
     world = World(script(leaf3={"fail_times": 9}))
     run_id = world.start(fan(40))
     world.run_to_end(run_id)

@@ -15,7 +15,7 @@ from support.workflows import chain, definition, fan, script
 
 
 def ended_fan(width: int = 40) -> tuple[World, str]:
-    """Return a world with a run in which one of many alike steps took longest."""
+    """Return a world with a run in which one of many similar steps took longest."""
     world = World(script(root={"duration": 15}, leaf3={"duration": 125}, leaf4={"duration": 65}))
     run_id = world.start(fan(width))
     world.run_to_end(run_id)
@@ -46,7 +46,7 @@ def test_alike_steps_are_one_row_until_they_are_opened(open_console: OpenConsole
     expect(rows).to_have_count(3)
     page.get_by_role("button", name=re.compile("40 . leaf")).click()
     expect(rows.nth(0)).to_have_attribute("aria-setsize", "43")
-    page.get_by_label("Fold alike steps").uncheck()
+    page.get_by_label("Fold similar steps").uncheck()
     expect(rows.nth(0)).to_have_attribute("aria-setsize", "42")
 
 

@@ -52,4 +52,4 @@ def show_graph_of_file() -> Response:
 def _fold_of(text: str) -> Fold:
     if text and text not in _FOLDS:
         raise Misuse(f"graphs cannot be folded by {name_of(text)}, only by {', '.join(_FOLDS)}")
-    return Fold(text or Fold.ALIKE)
+    return Fold(text or Fold.SIMILAR)

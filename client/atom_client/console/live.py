@@ -46,7 +46,7 @@ LEAST_PAUSE_S: Final = 0.1
 """Changes that follow each other faster become one line."""
 
 COUNT_EVERY_S: Final = 60.0
-"""The steps of open runs in a list are counted anew after this long: their ends do not change the runs."""
+"""The steps of open runs in a list are counted again after this long, since their ends do not change the runs."""
 
 READS_PER_S: Final = 2.0
 """What explains a run is read again no faster than this, however fast the run changes."""
@@ -79,15 +79,15 @@ class WatchedRun(LiveRun):
         is_new = self.run.state.value != self._explained_state
         return 0.0 if is_new else max(0.0, self._due_at - time.monotonic())
 
-    def explain(self, services: Services, feed: Feed[WatchedRun], *, anew: bool = False) -> Explained:
+    def explain(self, services: Services, feed: Feed[WatchedRun], *, fresh: bool = False) -> Explained:
         """Return the explanation of the newest version, or the latest one if the next is not due.
 
-        Whoever opens the page has it made `anew`, since its words contain durations.
+        Whoever opens the page asks for a `fresh` one, since its words contain durations.
         """
         with self._explaining:
             with feed.locked():
                 version, run, nodes = feed.version, self.run, dict(self.nodes)
-            if not anew and (self.explained.version == version or self.due_in()):
+            if not fresh and (self.explained.version == version or self.due_in()):
                 return self.explained
             began, store = time.monotonic(), CountedReads(services.store)
             seen = look_around_nodes(replace(services, store=store), run, nodes)
@@ -108,7 +108,7 @@ def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str
     """Return everything about a run from its feed, so that what is shown is read only once."""
     with feeds.watch(run_key(run.id), lambda: WatchedRun(run)) as feed:
         version = feed.wait_until_known()
-        explained = feed.state.explain(console.services, feed, anew=True)
+        explained = feed.state.explain(console.services, feed, fresh=True)
         with feed.locked() as state:
             nodes = dict(state.nodes)
             steps = in_order(nodes.values())
@@ -148,9 +148,9 @@ def follow_run(run_id: str) -> Response:
 def _run_lines(services: Services, feed: Feed[WatchedRun], since: int) -> Iterator[dict[str, Any]]:
     """Yield changes as they come, each followed by what explains the run then, if that is due."""
     state, problem = feed.state, None
-    # Whoever has read this feed's run was told the latest explanation.
-    told = state.explained.version if since else None
-    # The first line comes at once, and tells that the connection stands.
+    # Whoever has read this feed's run has seen the latest explanation.
+    shown = state.explained.version if since else None
+    # The first line comes at once, and shows that the connection works.
     pause = 0.0
     while not feed.is_stopping:
         news = feed.wait(since, pause)
@@ -160,19 +160,19 @@ def _run_lines(services: Services, feed: Feed[WatchedRun], since: int) -> Iterat
             line["problem"] = problem = news.problem
         yield {**line, **_place(services, feed, since)} if line else line
         explained = state.explain(services, feed)
-        if explained.version != told:
-            told = explained.version
+        if explained.version != shown:
+            shown = explained.version
             with feed.locked():
                 loops = steps_among(state.nodes, explained.loops)
             rows = {"steps": step_rows(loops, explained.loops)} if loops else {}
             yield {**explained.answer, **rows, **_place(services, feed, since)}
         with feed.locked():
-            has_ended = state.has_ended and told == feed.version == since
+            has_ended = state.has_ended and shown == feed.version == since
         if has_ended:
             yield {"ended": True}
             return
         time.sleep(LEAST_PAUSE_S)
-        pause = KEEP_ALIVE_S if told >= since else min(KEEP_ALIVE_S, state.due_in())
+        pause = KEEP_ALIVE_S if shown >= since else min(KEEP_ALIVE_S, state.due_in())
 
 
 def _changes(services: Services, feed: Feed[WatchedRun], news: News) -> dict[str, Any]:
@@ -315,7 +315,7 @@ def _stream(lines: Iterator[dict[str, Any]]) -> Response:
             for line in lines:
                 yield f"{json.dumps(line, separators=(',', ':'))}\n" if line else "\n"
         except Exception as error:
-            # The answer has begun, so its status cannot tell.
+            # The answer has begun, so its status cannot say so.
             if (sentence := explain(error)) is None:
                 raise
             yield f"{json.dumps({'error': sentence})}\n"

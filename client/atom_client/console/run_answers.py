@@ -1,4 +1,4 @@
-"""A run as the page is told of it: everything at once, or what has changed."""
+"""A run as the page receives it: everything at once, or what has changed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,12 @@ def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> lis
     """
     rows = []
     for step in steps:
-        row = {name: value for name, value in step_object(step).items() if _says_something(value)}
+        # A duration of zero says something.
+        row = {
+            name: value
+            for name, value in step_object(step).items()
+            if value is not None and value is not False and value not in ("", [])
+        }
         row.pop("message", None)
         loop = loops.get(step.id)
         if said := clip(remark(step, loop), _LONGEST_REMARK):
@@ -64,8 +69,3 @@ def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> lis
             row["items"] = {**loop.as_fields(), "text": loop.describe()}
         rows.append(row)
     return rows
-
-
-def _says_something(value: Any) -> bool:
-    # A duration of zero does.
-    return value is not None and value is not False and value not in ("", [])

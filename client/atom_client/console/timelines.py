@@ -11,7 +11,6 @@ from flask import Blueprint, Response
 from atom_client.console.app import answer, this_console
 from atom_client.console.live import nodes_of
 from atom_client.graph.folding import Fold, fold_steps
-from atom_client.graph.picture import Picture
 from atom_client.views.as_json import moment_text
 from atom_client.views.run_references import require_run
 from atom_client.views.timeline import (
@@ -41,6 +40,9 @@ def show_timeline(run_id: str) -> Response:
     timeline = lay_out_times(run, nodes, now)
     path = find_critical_path(timeline)
     picture = console.pictures.keep(run, nodes)
+    numbers = {row.step.id: number for number, row in enumerate(timeline.rows)}
+    # Rows are folded together as steps are in the graph.
+    folded = (*fold_steps(picture.main, Fold.SIMILAR), *fold_steps(picture.under_finally, Fold.SIMILAR))
     return answer(
         {
             "run_id": run.id,
@@ -51,7 +53,7 @@ def show_timeline(run_id: str) -> Response:
             "steps": [row.step.id for row in timeline.rows],
             "states": [row.step.state.value for row in timeline.rows],
             "bars": _flat_bars(timeline),
-            "fans": _fans_of(picture, {row.step.id: number for number, row in enumerate(timeline.rows)}),
+            "fans": [[numbers[one.id] for one in node.members] for node in folded if node.is_folded],
             "path": [
                 {
                     "step": one.id,
@@ -77,12 +79,6 @@ def _flat_bars(timeline: Timeline) -> list[list[int]]:
         [one for bar in row.bars for one in (numbers[bar.part], since_begin(bar.start), since_begin(bar.end))]
         for row in timeline.rows
     ]
-
-
-def _fans_of(picture: Picture, numbers: Mapping[str, int]) -> list[list[int]]:
-    """Return the rows that are folded together, as they are in the graph."""
-    nodes = (*fold_steps(picture.main, Fold.ALIKE), *fold_steps(picture.under_finally, Fold.ALIKE))
-    return [[numbers[one.id] for one in node.members] for node in nodes if node.is_folded]
 
 
 def _sums(parts: Mapping[Part, timedelta]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Fold steps of a picture that are alike into one, so that wide graphs can be read."""
+"""Fold similar steps of a picture into one, so that wide graphs can be read."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Fold(StrEnum):
 
     # Steps with the same dependencies and the same dependents.
     FANS = "fans"
-    # Also steps of a layer whose dependencies and dependents are alike in turn, such as those of parallel chains.
-    ALIKE = "alike"
+    # Also steps of a layer whose dependencies and dependents are similar in turn, such as those of parallel chains.
+    SIMILAR = "similar"
     NONE = "none"
 
 
@@ -46,13 +46,13 @@ def fold_steps(steps: Sequence[PicturedStep], fold: Fold, opened: Collection[str
     """
     groups: list[list[PicturedStep]] = []
     if fold is not Fold.NONE:
-        groups = group_fans(steps) if fold is Fold.FANS else _group_alike(steps)
+        groups = group_fans(steps) if fold is Fold.FANS else _group_similar(steps)
     folded: dict[str, Sequence[PicturedStep]] = {}
     for group in groups:
         # A step with `forEach` is folded already.
-        alike = [step for step in group if step.shape is not Shape.LOOP]
-        if len(alike) >= LEAST_FOLDED and alike[0].id not in opened:
-            folded |= dict.fromkeys((step.id for step in alike), alike)
+        similar = [step for step in group if step.shape is not Shape.LOOP]
+        if len(similar) >= LEAST_FOLDED and similar[0].id not in opened:
+            folded |= dict.fromkeys((step.id for step in similar), similar)
     nodes = []
     for step in steps:
         members: Sequence[PicturedStep] = folded.get(step.id, [step])
@@ -64,7 +64,7 @@ def fold_steps(steps: Sequence[PicturedStep], fold: Fold, opened: Collection[str
     return nodes
 
 
-def _group_alike(steps: Sequence[PicturedStep]) -> list[list[PicturedStep]]:
+def _group_similar(steps: Sequence[PicturedStep]) -> list[list[PicturedStep]]:
     """Return the steps in groups that depend on the same groups, and on which the same groups depend.
 
     A group lies within a layer, so groups never depend on each other in a circle.

@@ -54,7 +54,7 @@ class Plot:
         self.width, self.height = left + columns.width, max(self.height, columns.height)
 
 
-def plot_picture(picture: Picture, fold: Fold = Fold.ALIKE, opened: Collection[str] = ()) -> dict[str, Any]:
+def plot_picture(picture: Picture, fold: Fold = Fold.SIMILAR, opened: Collection[str] = ()) -> dict[str, Any]:
     """Return the picture as JSON values.
 
     `nodes` are ids in the order of the picture. `boxes`, `bends` and `lines` are flat lists of integers: see `Plot`.

@@ -11,7 +11,7 @@ from atom_workflows.listening import Batch, Bookmark, Listener, Listening
 from atom_workflows.ports import Document
 
 MOST_RUNS = 100
-"""The newest runs that a list is told about; whoever looks at older ones reads the list again."""
+"""The newest runs that a list follows; pages with older runs are read again."""
 
 
 class LiveRuns:

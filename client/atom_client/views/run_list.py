@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from atom_client.errors import Misuse
 from atom_client.text import between, local_time, name_of, pages_text
-from atom_client.views.as_json import run_object
+from atom_client.views.as_json import rounded_seconds, run_object
 from atom_client.views.items import count_ended_items
 from atom_client.views.queries import PAGE, read_pages
 from atom_client.views.reasons import last_start
@@ -273,7 +273,7 @@ def timed_run(run: RunRecord, now: datetime) -> dict[str, Any]:
     `taken_s` is the time in seconds that it took, or has taken so far.
     """
     taken = time_taken(run, now)
-    return {**run_object(run), "taken_s": None if taken is None else round(taken.total_seconds(), 3)}
+    return {**run_object(run), "taken_s": rounded_seconds(taken)}
 
 
 class Progress(NamedTuple):

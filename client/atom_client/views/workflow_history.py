@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
+from atom_client.views.as_json import rounded_seconds
 from atom_client.views.counted_reads import CountedReads
 from atom_client.views.queries import PAGE, in_order, may_have_items, read_pages
 from atom_client.views.run_list import known_runs, timed_run
@@ -69,7 +70,12 @@ class WorkflowHistory:
             "runs": [
                 {
                     **timed_run(past.run, now),
-                    "cells": None if past.steps is None else {step.id: _cell(step, now) for step in past.steps},
+                    "cells": None
+                    if past.steps is None
+                    else {
+                        step.id: [step.state.value, rounded_seconds(taken_by(step, now)), step.attempt]
+                        for step in past.steps
+                    },
                 }
                 for past in self.runs
             ],
@@ -93,11 +99,6 @@ class WorkflowHistory:
                 "of all workflows are shown."
             )
         return " ".join(sentences)
-
-
-def _cell(step: StepRecord, now: datetime) -> list[Any]:
-    took = taken_by(step, now)
-    return [step.state.value, None if took is None else round(took.total_seconds(), 3), step.attempt]
 
 
 def read_workflow_history(store: Store, workflow: str, *, most_runs: int) -> WorkflowHistory:

@@ -87,11 +87,11 @@ def test_a_narrow_fan_is_not_folded() -> None:
 
 
 def test_parallel_chains_are_folded_step_by_step() -> None:
-    """Steps whose dependencies are alike are alike; by their own lines they are not."""
+    """Steps with similar dependencies are similar, even if their own lines differ."""
     drawn = picture(chains_of(50))
-    assert plot_picture(drawn, Fold.ALIKE)["nodes"] == ["root", "a-0", "b-0", "join"]
+    assert plot_picture(drawn, Fold.SIMILAR)["nodes"] == ["root", "a-0", "b-0", "join"]
     assert len(plot_picture(drawn, Fold.FANS)["nodes"]) == 102
-    assert len(plot_picture(drawn, Fold.ALIKE, ["b-0"])["nodes"]) == 53
+    assert len(plot_picture(drawn, Fold.SIMILAR, ["b-0"])["nodes"]) == 53
 
 
 @given(edges=graphs(), copies=st.integers(LEAST_FOLDED, LEAST_FOLDED + 3), fold=st.sampled_from(Fold))
@@ -112,7 +112,7 @@ def test_a_folded_graph_has_no_cycle_and_every_step_once(
 def test_a_step_with_items_is_never_folded_again() -> None:
     """A step with `forEach` stands for its items, so it keeps a node of its own."""
     loops = tuple(PicturedStep(f"loop-{number}", (), Shape.LOOP) for number in range(20))
-    assert len(plot_picture(Picture(title="t", main=loops), Fold.ALIKE)["nodes"]) == 20
+    assert len(plot_picture(Picture(title="t", main=loops), Fold.SIMILAR)["nodes"]) == 20
 
 
 @pytest.mark.parametrize("width", [100, WIDE])

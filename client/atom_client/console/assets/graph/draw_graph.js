@@ -11,7 +11,7 @@ import { Plot } from "./plot.js";
 import { Surface } from "./surface.js";
 import { legend, readTheme } from "./theme.js";
 
-const FOLDS = { alike: "Steps that are alike", fans: "Steps with the same lines", none: "Nothing" };
+const FOLDS = { similar: "Similar steps", fans: "Steps with the same lines", none: "Nothing" };
 const UNDER_WAY = new Set(["RUNNING", "DISPATCHING", "RETRYING"]);
 const isDark = matchMedia("(prefers-color-scheme: dark)");
 

@@ -9,7 +9,7 @@ export class FileGraph {
   #file = null;
   #drawn = null;
   #asking = null;
-  #fold = { fold: "alike", open: [] };
+  #fold = { fold: "similar", open: [] };
 
   constructor() {
     this.element = document.createElement("div");

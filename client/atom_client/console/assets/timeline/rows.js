@@ -1,4 +1,4 @@
-// The rows of a timeline: its steps as the reader wants them, filtered, sorted, and with alike steps in one row.
+// The rows of a timeline: its steps as the reader wants them, filtered, sorted, and with similar steps in one row.
 
 import { commonName } from "../graph/plot.js";
 

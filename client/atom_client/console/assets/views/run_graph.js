@@ -51,12 +51,12 @@ async function place(view, chosen = null) {
     remarkOf: (id) => step(id)?.remark,
     stateOf: (id) => step(id)?.state,
     onChoose: (id) => go(withQuery({ step: id }), { replace: true }),
-    changeFold: ({ fold, opened }) => go(withQuery({ fold: fold === "alike" ? null : fold, open: opened })),
+    changeFold: ({ fold, opened }) => go(withQuery({ fold: fold === "similar" ? null : fold, open: opened })),
   });
 }
 
 function foldOf(query) {
-  return new URLSearchParams([["fold", query.get("fold") ?? "alike"], ...query.getAll("open").map((id) => ["open", id])]);
+  return new URLSearchParams([["fold", query.get("fold") ?? "similar"], ...query.getAll("open").map((id) => ["open", id])]);
 }
 
 function read(view) {
