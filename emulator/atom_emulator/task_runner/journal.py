@@ -99,7 +99,7 @@ def _changed_fields(behavior: Behavior) -> dict[str, Any]:
 
 
 def _parse_behavior(found: Mapping[str, Any]) -> Behavior:
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     for name in ("submit_errors", "status_errors", "stop_errors"):
         values[name] = tuple(map(_parse_fault, found.get(name, ())))
     if "stop" in found:
