@@ -66,10 +66,10 @@ class Listening(Protocol):
         ...
 
     def bookmark(self) -> Bookmark | None:
-        """Return from where to resume after the batches that were taken, or None before the first.
+        """Return from where to resume after the batches that were taken.
 
-        Whoever keeps these documents and resumes within 30 minutes is sent only what has changed. After that, or on
-        another server, all is sent again, and only real differences are returned.
+        It is None before the first. Whoever keeps these documents and resumes within 30 minutes is sent only what has
+        changed. After that, or on another server, all is sent again, and only real differences are returned.
         """
         ...
 
@@ -85,9 +85,13 @@ class Listener(Protocol):
     """Listens to a store's documents. Safe to use from several threads."""
 
     def listen(self, query: Query, *, since: Bookmark | None = None) -> Listening:
-        """Listen to the documents that match a query, which must not select fields.
+        """Listen to the documents that match a query.
 
         `since` is a bookmark of the same query. Batches have no order; sort the documents if that matters.
+
+        If the query selects fields, the documents of all batches have only these. The first ones are read without the
+        others, so large fields are sent only with a document that changes. A document may be reported as changed
+        although none of these fields has.
         """
         ...
 

@@ -291,6 +291,20 @@ def test_commands_find_the_platform_of_a_run(project: Project) -> None:
     assert not list((project.folder / ".atom-workflows").glob("run-*"))
 
 
+def test_a_step_of_a_run_on_its_own_platform_is_marked(project: Project) -> None:
+    """In another terminal, as by a platform that keeps running; a run that has ended has none."""
+    with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
+        assert process.stdout is not None
+        assert any("first RUNNING" in line for line in process.stdout)
+        run_id = project.run()["id"]
+        for step in ("third", "second", "first"):
+            assert "Marked." in project.ask("runs", "mark", run_id, step, "succeeded").succeeded()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    refused = project.ask("runs", "mark", run_id, "second", "skipped")
+    assert (refused.code, "is already SUCCEEDED" in refused.stderr) == (1, True)
+
+
 def test_an_interrupted_run_ends_for_those_who_watch_it(project: Project) -> None:
     """Whoever watches a run whose platform is stopped is told that the run is CANCELLED."""
     with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:

@@ -309,7 +309,8 @@ class Waiting:
                 "with --in-memory."
             )
 
-        return read_if_up if self.outlives and address and not _refuses(address) else read
+        is_local = bool(address) and (self.reads_history or not _refuses(address))
+        return read_if_up if self.outlives and is_local else read
 
     def _describe_wait(self, run: RunRecord) -> str:
         try:

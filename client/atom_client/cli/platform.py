@@ -25,6 +25,7 @@ from atom_workflows.coordinator.services import Services
 
 if TYPE_CHECKING:
     from atom_client.views.dead_letters import Desk
+    from atom_workflows.listening import Listener
 
 FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
@@ -165,6 +166,13 @@ def desk_of(services: Services, *, is_local: bool) -> Desk:
         is_local=is_local,
         topic_prefix=settings.topic_prefix,
     )
+
+
+def listener_of(services: Services) -> Listener:
+    """Return what listens to the documents of a platform."""
+    from atom_workflows.bootstrap import listener  # noqa: PLC0415 (Google's clients take a second to import)
+
+    return listener(services.settings)
 
 
 def services_for_run(services: Services, run_id: str) -> Services:

@@ -25,7 +25,7 @@ def runs() -> None:
 
     The runs are those of the local platform that is up in this folder, or whose variables are exported, or those of a
     project. While no platform is up, commands that only read show the history that this folder keeps. A run that `run`
-    has started on a platform of its own can be watched, cancelled and repaired from the same folder.
+    has started on a platform of its own can be watched, cancelled, marked and repaired from the same folder.
 
     RUN is a run's id, its first characters if no other id begins with them, or the name or the file of a workflow,
     which means its newest run. --last means the newest run of all.

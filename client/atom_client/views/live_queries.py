@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from atom_client.views.queries import of_steps
+from atom_client.views.queries import outlines_without_items
 from atom_client.views.run_list import OPEN_STATES, RunFilter
 from atom_workflows.core.item_ids import item_id
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.documents import RUNS, run_path, step_path, steps_path
+from atom_workflows.documents import RUNS, run_path, step_path
 from atom_workflows.listening import Bookmark, Listener, Listening
 from atom_workflows.ports import Query
 from atom_workflows.schedule_documents import SCHEDULES, tick_path
@@ -27,10 +27,11 @@ _OPEN: Final = frozenset(OPEN_STATES)
 def listen_to_runs(
     listener: Listener, wanted: RunFilter, *, most: int = MOST_RUNS, since: Bookmark | None = None
 ) -> Listening:
-    """Listen to the runs among which those that are wanted are; choose them by `RunFilter.matches`.
+    """Listen to runs, among them those that are wanted.
 
-    Runs are also sent if they are not wanted, since there is no index on time together with state or workflow. If only
-    open runs are wanted, of which there are few, these are sent, however old they are; otherwise the newest ones.
+    Choose by `RunFilter.matches`: runs are also sent if they are not wanted, since there is no index on time together
+    with state or workflow. If only open runs are wanted, of which there are few, these are sent, however old they are;
+    otherwise the newest ones.
     """
     if wanted.states and _OPEN.issuperset(wanted.states):
         return listener.listen(Query(collection=RUNS, where=wanted.conditions(), limit=most), since=since)
@@ -44,19 +45,19 @@ def listen_to_run(listener: Listener, run_id: str, *, since: Bookmark | None = N
 
 
 def listen_to_steps(listener: Listener, run: RunRecord, *, since: Bookmark | None = None) -> Listening:
-    """Listen to the nodes of a run's steps without their items.
+    """Listen to the outlines of a run's nodes, without its items.
 
-    These are up to 10,000 documents at first, with their jobs: a listener cannot leave fields out.
+    These are more than 10,000 documents at most, once. Large fields are sent only with those that change.
     """
-    return listener.listen(Query(collection=steps_path(run.id), where=of_steps(run)), since=since)
+    return listener.listen(outlines_without_items(run), since=since)
 
 
 def listen_to_items(
     listener: Listener, expander: StepRecord, indexes: Iterable[int], *, since: Bookmark | None = None
 ) -> Listening:
-    """Listen to some items of a step with `forEach`, such as those on a page.
+    """Listen to some items of a step with `forEach`.
 
-    `expander` is the node that created them.
+    These may be the items on a page. `expander` is the node that created them.
     """
     paths = [step_path(expander.run_id, item_id(expander.each, index, expander.expansion)) for index in indexes]
     return listener.listen_to(paths, since=since)
@@ -68,5 +69,5 @@ def listen_to_schedule_names(listener: Listener, *, since: Bookmark | None = Non
 
 
 def listen_to_schedules(listener: Listener, file_ids: Iterable[str], *, since: Bookmark | None = None) -> Listening:
-    """Listen to the schedules of one or more files, which are named by the ids of their documents."""
+    """Listen to the schedules of files, given the ids of their documents."""
     return listener.listen_to([tick_path(one) for one in file_ids], since=since)

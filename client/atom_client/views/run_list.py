@@ -138,6 +138,18 @@ def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, n
     return RunsPage(runs=runs, total=total, is_complete=is_complete, unreadable=list(dict.fromkeys(unreadable)))
 
 
+def page_of_newest(
+    newest: Sequence[Document], wanted: RunFilter, *, total: int, number: int, size: int
+) -> RunsPage | None:
+    """Return a page of all runs from the newest ones, which are known; None if it cannot be made of these."""
+    begin, end = (number - 1) * size, min(number * size, total)
+    if wanted.has_conditions or wanted.order is not RunOrder.CREATED or not begin <= end <= len(newest):
+        return None
+    unreadable: list[str] = []
+    runs = [run_record(one) for one in known_runs(newest[begin:end], unreadable)]
+    return RunsPage(runs=runs, total=total, unreadable=unreadable)
+
+
 class NoSuchPage(Misuse):
     """There are fewer pages of the list than this."""
 

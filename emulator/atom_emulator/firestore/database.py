@@ -85,9 +85,12 @@ class Database:
             return [self._storage.records.get(path) for path in paths], self._read_time()
 
     def query(self, query: Query, transaction: bytes | None = None) -> tuple[list[Record], int]:
-        """Return the matching documents in order, and the read's time."""
+        """Return the matching documents in order, and the read's time, from which a listener can go on."""
         with self._lock:
-            return self._query(query, transaction), self._read_time()
+            found = self._query(query, transaction)
+            # As in `look`: the next commit is later than what has been read.
+            self._last = self._read_time()
+            return found, self._last
 
     def aggregate(
         self, query: Query, wanted: Sequence[Aggregation], transaction: bytes | None = None
@@ -204,9 +207,10 @@ class Database:
     # -- listening ---------------------------------------------------------------------------------
 
     def listen(self, listener: Listener, number: int, target: Target, since: ResumePoint | int | None = None) -> None:
-        """Add a target to a listener, under a number that it does not use yet.
+        """Add a target to a listener.
 
-        `since` is what to resume from: a point that `look` returned, or a time in microseconds since 1970.
+        `number` is one that the listener does not use yet. `since` is what to resume from: a point that `look`
+        returned, or a time in microseconds since 1970.
         """
         point = ResumePoint(self._listeners.instance, since) if isinstance(since, int) else since
         with self._lock:
@@ -214,10 +218,10 @@ class Database:
             self._listeners.open(listener)
 
     def look(self, listener: Listener) -> tuple[Look, ResumePoint]:
-        """Return what has changed for a listener since it looked last, and the point up to which that goes.
+        """Return what has changed for a listener since its last look.
 
-        A new target is shown everything, or what has changed since the point from which it resumes. Raises
-        `Unavailable` if the listener is too slow.
+        Also returns the point up to which that goes. A new target is shown everything, or what has changed since the
+        point from which it resumes. Raises `Unavailable` if the listener is too slow.
         """
         with self._lock:
             # The next commit is later than what the listener has seen, even if the clock stands still.

@@ -86,7 +86,7 @@ class Kept(Protocol):
 
 
 class Span(NamedTuple):
-    """The first `limit` runs by time, behind the one with the time and path `after`."""
+    """The first `limit` runs by time; with `after`, a time and a path, the first ones behind it."""
 
     descending: bool
     after: tuple[int, str] | None
@@ -250,7 +250,10 @@ class KeptDatabase:
             yield from self._history.select("database = ? AND path = ?", self._name, path)
 
     def collection(self, path: str, after: str = "") -> Iterator[Record]:
-        """Yield the documents directly in a collection, or those behind one of them, in the order of their names."""
+        """Yield the documents directly in a collection, in the order of their names.
+
+        With `after`, a path, only those behind it are yielded.
+        """
         condition, values = self._directly_in(path)
         while True:
             page = list(
@@ -269,7 +272,7 @@ class KeptDatabase:
         return int(self._history.rows("count(*)", condition, *values)[0][0])
 
     def runs(self, span: Span) -> Iterator[Record]:
-        """Yield the runs of a span in its order, and any run whose time is not known."""
+        """Yield the runs of a span, after all whose time is not known."""
         yield from self._history.select(f"{_IS_RUN} AND database = ? AND {_CREATED_AT} <= 0", self._name)
         direction, beyond = ("DESC", "<") if span.descending else ("ASC", ">")
         begin = "" if span.after is None else f"AND ({_CREATED_AT}, path) {beyond} (?, ?)"

@@ -76,7 +76,10 @@ class HistoryStore:
 
 
 def _span_of_runs(query: Query) -> Span | None:
-    """Return where a query for the first runs by time finds them, or None for any other query."""
+    """Return the span of a query for the first runs by time.
+
+    Returns None for any other query.
+    """
     if query.collection != RUNS or query.limit is None or [name for name, _ in query.order_by] != ["created_at"]:
         return None
     descending = query.order_by[0][1] == "descending"

@@ -56,7 +56,7 @@ class ListenStream:
         self._once: set[int] = set()
 
     def request(self, message: Any) -> None:
-        """Add or remove a target, as soon as responses that came before have been taken."""
+        """Have a target added or removed once earlier responses have been taken."""
         with self._changed:
             self._requests.append(message)
             if len(self._requests) > _MOST_REQUESTS:
@@ -220,7 +220,7 @@ def _resume_point(target: Any) -> ResumePoint | int | None:
 
 
 def _target_change(kind: int, number: int | None, point: ResumePoint | None = None) -> Any:
-    """Return a change of one target, or of all if it has no number."""
+    """Return a change of one target, or of all without a number."""
     response = pb.ListenResponse()
     response.target_change.target_change_type = kind
     if number is not None:

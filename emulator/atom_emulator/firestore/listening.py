@@ -260,9 +260,10 @@ class Listeners:
             self._open.append(listener)
 
     def look(self, listener: Listener, storage: Storage, time: int) -> tuple[Look, ResumePoint]:
-        """Return what a listener has not been shown yet, and the point up to which that goes.
+        """Return what a listener has not been shown yet.
 
-        New targets begin. `time` is that of the look; it is later than all commits.
+        Also returns the point up to which that goes. New targets begin. `time` is that of the look; it is later than
+        all commits.
         """
         touched = listener.take_touched()
         looked = {}
@@ -279,7 +280,7 @@ class Listeners:
             self._open.remove(listener)
 
     def _deleted_since(self, point: ResumePoint | None, now: int) -> list[Record] | None:
-        """Return the documents that were deleted since, or None if that is not known."""
+        """Return the documents deleted since, or None if not known."""
         if point is None or point.instance != self.instance or not self.since <= point.time <= now:
             return None
         return [record for record in self._deleted if record.updated > point.time]

@@ -170,7 +170,7 @@ class FirestoreServer:
 
 
 def _pass_on(requests: Iterator[Any], stream: ListenStream) -> None:
-    """Pass the requests of a listener on, and end its stream after the last one."""
+    """Pass a listener's requests on, and end its stream after them."""
     with suppress(grpc.RpcError):  # the client has gone
         for request in requests:
             stream.request(request)

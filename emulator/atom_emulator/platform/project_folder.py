@@ -124,9 +124,10 @@ class ProjectFolder:
 
     @contextmanager
     def announced(self, environment: Mapping[str, str], *, only_run: str = "") -> Iterator[None]:
-        """Let commands in this project find the platform by these variables while the block lasts.
+        """Let commands in this project find the platform by these variables.
 
-        With `only_run`, only commands about that run find it: there may be other platforms, with a run each.
+        They find it while the block lasts. With `only_run`, only commands about that run do: there may be other
+        platforms, with a run each.
         """
         state = self.path / _OF_A_RUN.format(only_run) if only_run else self._state
         partial = state.with_suffix(".partial")
@@ -157,12 +158,12 @@ class ProjectFolder:
         return _variables_in(state) if _is_running(state.get("pid")) and _is_held_alone(self._lock) else None
 
     def platform_of_run(self, run_id: str) -> dict[str, str] | None:
-        """Return the variables of the platform that was started for this run alone and is up, or None."""
+        """Return the variables of this run's own platform, if it is up."""
         state = self.path / _OF_A_RUN.format(run_id)
         return _variables_in(_announcement(state)) if _is_held_alone(state) else None
 
     def runs_under_way(self) -> list[str]:
-        """Return the runs for each of which a platform was started that is up."""
+        """Return the runs whose own platforms are up."""
         before, _, after = _OF_A_RUN.partition("{}")
         found = [file for file in self.path.glob(_OF_A_RUN.format("*")) if _is_held_alone(file)]
         return sorted(file.name.removeprefix(before).removesuffix(after) for file in found)

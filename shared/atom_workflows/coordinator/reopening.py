@@ -81,9 +81,10 @@ def reopen_run(  # noqa: PLR0913 (what runs again, in which round, and what else
 
 
 def require_alone(services: Services, run: RunRecord) -> None:
-    """Raise `RunStateError` if another run that repairs this one, or the same run, is open.
+    """Raise `RunStateError` if a relative of the run is open.
 
-    Of two commands given at the same moment, both may find no other.
+    See `require_no_other`, which says what a relative is. Of two commands given at the same moment, both may find no
+    other.
     """
     if run.repairs or run.repaired_by:
         # Imported here because only a few runs repair others.

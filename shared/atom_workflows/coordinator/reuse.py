@@ -205,7 +205,7 @@ def plan_reuse(
 
 
 def relatives_of(services: Services, run: RunRecord) -> Iterator[RunRecord]:
-    """Yield the run that a run repairs, the others that repair the same run, and those that repair this one."""
+    """Yield the runs that `require_no_other` counts as a run's relatives."""
     stored = load_run(services, run.repairs) if run.repairs else None
     earlier = None if stored is None else stored.run
     if earlier is not None:

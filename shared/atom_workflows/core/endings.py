@@ -42,10 +42,10 @@ def require_retries(run: RunRecord, retries: int | None) -> None:
 
 
 def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
-    """Skip a released step that will not run, or end a barrier or a step that a person marked.
+    """End a released step that needs no job.
 
-    `verdict` is the result of the step's condition. Returns None if the step needs a job, if its condition has to be
-    evaluated first, or if it is not (or no longer) released.
+    It will not run, is a barrier, or was marked by a person. `verdict` is the result of the step's condition. Returns
+    None if the step needs a job, if its condition has to be evaluated first, or if it is not (or no longer) released.
     """
     release = step.release
     if step.is_marked and release is not Release.WAIT:

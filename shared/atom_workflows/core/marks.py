@@ -38,7 +38,7 @@ from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.outputs import read_outputs
-from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.records import RunRecord, StepRecord, StopFor
 from atom_workflows.core.rerun import require_retriable
 from atom_workflows.core.states import RunState, StepEvent, StepState
 from atom_workflows.core.stopping import stop_for_mark
@@ -68,7 +68,10 @@ class Mark(NamedTuple):
 
     @classmethod
     def of(cls, state: StepState, change: UserChange, *, outputs: str = "") -> Mark:
-        """Make a mark of a change that a person asks for; the texts are cut to the lengths that a run keeps."""
+        """Make a mark of a change that a person asks for.
+
+        Its texts are cut to the lengths that a run keeps.
+        """
         (kept,) = with_change((), change)
         return cls(state=state, at=kept.at, actor=kept.actor, why=kept.why, outputs=outputs)
 
@@ -78,7 +81,10 @@ class Mark(NamedTuple):
         return {**fields, "state": self.state.value}
 
     def is_same(self, other: Mark | None) -> bool:
-        """Return True if the other one is the same decision of the same person, whenever it was made."""
+        """Return True if both are the same decision of the same person.
+
+        The times may differ. The outputs are not compared, since a step that has ended does not keep them in its mark.
+        """
         return other is not None and self._replace(at=other.at, outputs="") == other._replace(outputs="")
 
     @property
@@ -88,7 +94,7 @@ class Mark(NamedTuple):
 
 
 def read_mark(step: StepRecord) -> Mark | None:
-    """Return the mark that a step has in this round of its run, or None."""
+    """Return a step's mark for this round of its run, or None."""
     if step.mark is None or not step.is_marked:
         return None
     known = {name: value for name, value in step.mark.items() if name in Mark._fields}
@@ -107,25 +113,28 @@ class Effect(StrEnum):
     REOPENS = "reopens"
 
 
-def judge_mark(
-    run: RunRecord, step: StepRecord, state: StepState, *, expander: StepRecord | None, now: datetime
-) -> Effect:
-    """Decide what a mark does first.
+def require_markable(run: RunRecord, *, now: datetime) -> None:
+    """Raise `RunStateError` if no step of the run can be marked now, whether or not its steps are known."""
+    if run.state in {RunState.QUEUED, RunState.SEEDING}:
+        raise RunStateError(f"run {run.id} is {run.state}; its steps can be marked once it is RUNNING")
+    if run.state.is_terminal:
+        require_retriable(run, now=now, is_selective=True)
+        if run.started_at is None:
+            raise RunStateError(f"run {run.id} has never begun; `runs retry` starts it")
+
+
+def judge_mark(run: RunRecord, step: StepRecord, state: StepState, *, expander: StepRecord | None) -> Effect:
+    """Decide what a mark does first, after `require_markable` allowed it.
 
     `step` is a node that users see. `expander` is the node that creates the items of a step with `forEach`, or of an
     item's step. Raises `MarkError`, or `RunStateError` if the run's state does not allow it; if it soon may, that is a
     `RunContended`.
     """
     name = shown_id(step.id)
-    if run.state in {RunState.QUEUED, RunState.SEEDING}:
-        raise RunStateError(f"run {run.id} is {run.state}; its steps can be marked once it is RUNNING")
     if step.state is StepState.SUCCEEDED or (state is StepState.SKIPPED and step.by_choice):
         again = f"once the run has ended, `runs retry --only {name}` runs it again"
         raise MarkError(f"{_named(step)} is already {step.state}; {again}")
     if run.state.is_terminal:
-        require_retriable(run, now=now, is_selective=True)
-        if run.started_at is None:
-            raise RunStateError(f"run {run.id} has never begun; `runs retry` starts it")
         if step.kind is NodeKind.ITEM and step.phase is Phase.FINALLY:
             raise MarkError(f"{_named(step)} is under `finally`, where a run that continues creates all items again")
         return Effect.REOPENS
@@ -161,10 +170,10 @@ def _judge_open(step: StepRecord) -> Effect:
 def check_given(
     step: StepRecord, state: StepState, given: Mapping[str, Any], *, gathers: StepRecord | None = None
 ) -> str:
-    """Return the outputs that a person supplies as JSON text, or "" if the step declares none.
+    """Return the outputs that a person supplies as JSON text.
 
-    They are checked like those of a job, except that an output that is not declared is refused. `gathers` is the step
-    of an item. Raises `MarkError`.
+    The text is "" if the step declares none. The outputs are checked like those of a job, except that an output that is
+    not declared is refused. `gathers` is the step of an item. Raises `MarkError`.
     """
     declared = ", ".join(step.outputs) or "none"
     if state is StepState.SKIPPED:
@@ -190,7 +199,7 @@ def check_given(
 
 
 def _require_nullable(item: StepRecord, gathers: StepRecord | None) -> None:
-    """Refuse to skip an item whose outputs are gathered in a list that cannot hold null."""
+    """Refuse to skip an item whose gathered list cannot hold null."""
     if item.kind is not NodeKind.ITEM or gathers is None or not gathers.outputs:
         return
     from atom_workflows.expressions.types import ListOf, OrNull  # noqa: PLC0415 (only steps with outputs need it)
@@ -213,7 +222,10 @@ def put_mark(step: StepRecord, mark: Mark, *, now: datetime) -> StepChange:
     marked = replace(step, mark=mark.stored())
     if step.state is StepState.RUNNING:
         stopping = stop_for_mark(step, mark.sentence, now=now)
-        return replace(stopping, event=StepEvent.MARK, fields={**stopping.fields, "mark": mark.stored()})
+        # How long to wait for the job's end counts from the first mark.
+        is_first = step.being_stopped_for != StopFor.MARK
+        kept = {} if is_first else {"stop_since": step.stop_since or now, "stop_stage": step.stop_stage}
+        return replace(stopping, event=StepEvent.MARK, fields={**stopping.fields, **kept, "mark": mark.stored()})
     if step.state is StepState.PENDING and not step.is_released:
         return change(step, StepEvent.MARK, mark=mark.stored())
     return end_marked(marked, now=now)

@@ -79,7 +79,7 @@ def select(
 
 
 def select_marked(steps: Mapping[str, StepRecord], *, node_id: str) -> Selection:
-    """Return the selection with which a run is reopened after a person marked one of its nodes.
+    """Return the selection that reopens a run for a marked node.
 
     The node is reset, and so is what did not succeed after it. Raises `SelectionError`.
     """

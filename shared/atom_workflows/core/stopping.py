@@ -229,7 +229,7 @@ def _end_wait(step: StepRecord, report: StopReport, now: datetime) -> StepChange
 
 
 def _leave(step: StepRecord, report: StopReport) -> Outcome:
-    """Return the outcome of a marked step's job that did not end, or is gone."""
+    """Return the outcome with which a marked step leaves its job behind."""
     may_run = report.fate is not JobFate.GONE
     what = "could not be stopped" if may_run else "is no longer known to its Task Runner"
     return Outcome(

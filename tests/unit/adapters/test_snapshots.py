@@ -141,6 +141,25 @@ def test_a_bookmark_moves_on_while_nothing_changes(snapshots: Snapshots) -> None
     assert mark.token == b"later"
 
 
+def test_a_report_without_a_time_is_no_moment(snapshots: Snapshots) -> None:
+    """The service gives a time, in a report about all targets, only once the documents are of one moment."""
+    begin(snapshots, "a")
+    untimed = target(NO_CHANGE, b"later")
+    untimed.target_change.ClearField("read_time")
+    assert not tell(snapshots, shown("b"), untimed)
+    assert (snapshots.has_changes, snapshots.token) == (False, b"t")
+    assert tell(snapshots, target(NO_CHANGE))
+    assert taken(snapshots) == (["b"], [], [])
+
+
+def test_a_moment_without_a_token_keeps_the_one_before(snapshots: Snapshots) -> None:
+    """Not every report has a token; without any, everything would be sent again."""
+    begin(snapshots, "a")
+    assert tell(snapshots, shown("b"), target(NO_CHANGE, b""))
+    assert taken(snapshots) == (["b"], [], [])
+    assert snapshots.token == b"t"
+
+
 def test_another_count_has_everything_sent_again(snapshots: Snapshots) -> None:
     """If the service counts other documents than it told of, the next stream begins without a token."""
     begin(snapshots, "a", "b")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -41,11 +41,17 @@ class Snapshots:
         self._pending: dict[str, Document | None] = {}
 
     def begin_stream(self) -> None:
-        """Forget what a stream reported that broke off before a moment was complete."""
+        """Forget what the last stream reported after its last moment."""
         self._is_current = False
         self._staged.clear()
         if not self.token:
             self._reset()
+
+    def stage(self, documents: Iterable[Document]) -> None:
+        """Add documents that were read by a query; a stream that goes on from there completes the moment."""
+        found = {document.path: document for document in documents}
+        self.documents_read += len(found)
+        self._staged |= found
 
     def begin_anew(self) -> None:
         """Have the next stream send all documents."""
@@ -81,8 +87,12 @@ class Snapshots:
             self._reset()
         elif change.target_change_type == _Kind.CURRENT:
             self._is_current = True
-        elif change.target_change_type == _Kind.NO_CHANGE and not change.target_ids and self._is_current:
-            self.token = change.resume_token
+        elif change.target_change_type == _Kind.NO_CHANGE and self._is_current:
+            # Only at a moment does a report about all targets have a time.
+            if change.target_ids or not change.HasField("read_time"):
+                return False
+            # Not every report has a token. An older one is still good, and has sent again what is known.
+            self.token = change.resume_token or self.token
             self.read_time = change.read_time.ToDatetime(tzinfo=UTC)
             self._settle()
             return True
