@@ -22,6 +22,7 @@ from atom_client.views.run_list import (
     NoSuchPage,
     RunFilter,
     RunsPage,
+    count_runs,
     describe_none,
     page_of_newest,
     read_runs_page,
@@ -31,8 +32,6 @@ from atom_client.views.step_list import unstopped_jobs
 from atom_client.views.why_step import attempts_text, deciding_facts
 from atom_client.views.workflow_history import MOST_RUNS, read_workflow_history
 from atom_workflows.core.states import RunState
-from atom_workflows.documents import RUNS
-from atom_workflows.ports import Query
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -55,7 +54,7 @@ def list_runs() -> Response:
     live: dict[str, Any] = {}
     if console.feeds is not None:
         newest, live = read_watched_runs(console.feeds, wanted)
-        total = store.count(Query(collection=RUNS)) if newest else 0
+        total = count_runs(store) if newest else 0
         page = page_of_newest(newest, wanted, total=total, number=number, size=RUNS_PER_PAGE)
     if page is None:
         number, page = _read_page(store, wanted, number, now)

@@ -131,7 +131,7 @@ def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, n
         paths = [run_path(one.id) for one in found[begin : begin + size]]
         shown = [document for document in store.get(paths) if document is not None]
     else:
-        total, is_complete = store.count(Query(collection=RUNS)), True
+        total, is_complete = count_runs(store), True
         _require_page(number, size, total)
         shown = _newest(store, total, begin, size)
     runs = [run_record(one) for one in known_runs(shown, unreadable)]
@@ -156,6 +156,11 @@ class NoSuchPage(Misuse):
     def __init__(self, number: int, *, pages: int, size: int) -> None:
         self.pages = pages
         super().__init__(f"--page {number} does not exist: there {pages_text(pages, size, 'run')}")
+
+
+def count_runs(store: Store) -> int:
+    """Return how many runs there are."""
+    return store.count(Query(collection=RUNS))
 
 
 def _require_page(number: int, size: int, total: int) -> None:
