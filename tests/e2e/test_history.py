@@ -210,6 +210,21 @@ def test_a_killed_run_goes_on_with_local_up(project: Project) -> None:
         eventually(lambda: project.run()["state"] == "SUCCEEDED", within_s=60, what="the end")
 
 
+def test_jobs_keep_their_script_over_a_kill(project: Project) -> None:
+    """The jobs of a mock with a script go on as it said with a mock that has none, which warns of it."""
+    script = {"rules": [{"step": "first", "duration": 8, "fail_times": 9, "message": "as scripted"}]}
+    (project.folder / "mock.json").write_text(json.dumps(script))
+    with project.up("--mock-script", "mock.json") as process:
+        project.ask("start", "flow.json").succeeded()
+        eventually(lambda: project.run()["steps"]["first"] == "RUNNING", within_s=60, what="a job")
+        project.kill(process)
+    refused = project.ask(*UP, "--runner", "process")
+    assert (refused.code, "--runner mock --mock-script mock.json" in refused.stderr) == (1, True)
+    with project.up():
+        eventually(lambda: project.run()["state"] == "FAILED", within_s=60, what="the end")
+        assert "as scripted" in project.ask("runs", "show", "--last").succeeded()
+
+
 def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project) -> None:
     """If no platform can go on with all open runs, --cancel-others goes on with some and cancels the other ones."""
     (project.folder / "sleep.json").write_text(json.dumps({**SLEEPER, "concurrency": {"limit": 1}}))

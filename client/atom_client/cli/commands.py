@@ -148,7 +148,7 @@ def init(file: str) -> None:
 
 @cli.command()
 def schema() -> None:
-    """Print the JSON Schema for workflow files, for use in editors."""
+    """Print the JSON Schema for workflow files, for editors."""
     from atom_client.views.as_json import json_text  # noqa: PLC0415 (imported only when needed)
     from atom_workflows.language.json_schema import json_schema  # noqa: PLC0415 (imported only when needed)
 
@@ -359,7 +359,7 @@ def start(timeout: str | None, at: str | None, **chosen: Any) -> None:
 @json_option
 @place_options
 def upload(file: str, target: str, *, as_json: bool) -> None:
-    """Check and upload a workflow, and print the run that it starts.
+    """Check and upload a workflow, and print the run it starts.
 
     FILE is a workflow file, or - for stdin. If the target ends in /, the object gets the file's name.
 

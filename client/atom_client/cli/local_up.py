@@ -63,6 +63,8 @@ def local_up(choice: PlatformChoice, *, as_json: bool, has_console: bool = True)
     with suppress(KeyboardInterrupt), keep_up(platform), _console(platform, is_wanted=has_console) as address:
         if platform.cancelled:
             click.echo(f"Cancelled runs that need another Task Runner: {_name_some(platform.cancelled)}.", err=True)
+        if platform.missing_script:
+            click.echo(f"Warning: {_script_note(platform.missing_script)}", err=True)
         if as_json:
             described = {
                 "environment": platform.shown_environment,
@@ -95,6 +97,14 @@ def _console(platform: LocalPlatform, *, is_wanted: bool) -> Iterator[str]:
 def _name_some(runs: Sequence[str]) -> str:
     more = len(runs) - _MOST_NAMED
     return f"{listing(runs[:_MOST_NAMED])}{f' and {more:,} more' if more > 0 else ''}"
+
+
+def _script_note(script: str) -> str:
+    again = clean(f"--mock-script {shlex.quote(script)}")
+    return (
+        f"open runs began with {again}, which was not given. Their jobs keep what it said, but steps that have not "
+        f"begun run without a script. To use it, press Ctrl-C and repeat the command with {again}."
+    )
 
 
 def _lines(platform: LocalPlatform, choice: PlatformChoice, console: str) -> Iterator[str]:
