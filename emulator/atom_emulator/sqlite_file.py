@@ -22,7 +22,7 @@ _LOG_PAGES: Final = 4_000
 class FileKind:
     """A kind of file: its name in messages, the marks in its header, and the statements that create its tables.
 
-    `indexes` are created in files that were made without them, too.
+    `indexes` are also created in existing files that lack them.
     """
 
     what: str

@@ -30,7 +30,7 @@ def connect(settings: Settings, *, patience_s: float = TOTAL_TIMEOUT_S) -> Servi
     """Connect to the services that the settings name.
 
     The client libraries' own environment variables determine whether Google's servers or emulators are used. A call
-    that Firestore or Pub/Sub cannot answer is not repeated once `patience_s` are over.
+    that Firestore or Pub/Sub fails to answer is not retried after `patience_s` seconds.
     """
     return Services(
         store=FirestoreStore(project=settings.project, database=settings.database, total_timeout_s=patience_s),
@@ -54,7 +54,7 @@ def dead_letters(settings: Settings) -> DeadLetterBox:
 
 
 def listener(settings: Settings) -> Listener:
-    """Return what listens to documents, for programs that show runs live."""
+    """Return the document listener, for programs that show runs live."""
     # Imported here, since no cloud function needs it.
     from atom_workflows.adapters.firestore.listener import FirestoreListener  # noqa: PLC0415 - see above
 

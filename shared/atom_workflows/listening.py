@@ -1,6 +1,6 @@
-"""The port of whoever shows documents live: a listener is told what has changed, instead of asking again and again.
+"""The port for showing documents live: a listener is told of changes instead of polling for them.
 
-No deployed function listens. A listener pays a read for each document that it is sent.
+No deployed function listens. Each document sent to a listener is billed as a read.
 """
 
 from __future__ import annotations
@@ -13,70 +13,70 @@ from atom_workflows.ports import Document, Query
 
 
 class Batch(NamedTuple):
-    """What has changed since the batch before.
+    """What has changed since the previous batch.
 
-    Applied in order, batches yield the documents as they all were at `read_time`. No commit is there in part.
+    Applied in order, batches yield all documents as they were at `read_time`. No commit is included only in part.
     """
 
     added: Sequence[Document] = ()
     changed: Sequence[Document] = ()
     removed: Sequence[str] = ()
-    """The paths of documents that were deleted, or match no longer."""
+    """The paths of documents that were deleted or no longer match."""
 
     read_time: datetime | None = None
-    """None before the first answer."""
+    """None until the first answer arrives."""
 
     problem: str = ""
-    """Why the documents may be out of date: a sentence. Empty while the connection stands."""
+    """A sentence that says why the documents may be out of date. Empty while the connection is up."""
 
     @property
     def is_current(self) -> bool:
-        """True unless the connection is lost; it is being made again then."""
+        """True unless the connection is lost and being restored."""
         return not self.problem
 
 
 class Bookmark(NamedTuple):
-    """A place to resume from: it knows the documents of all batches that were taken, but not their fields."""
+    """A place to resume from: the documents of all batches taken so far, without their fields."""
 
     token: bytes
     versions: Mapping[str, int]
 
 
 class Listening(Protocol):
-    """A query or some documents, listened to until it is closed. Safe to use from several threads."""
+    """A subscription to a query or to some documents, until it is closed. Safe to use from several threads."""
 
     @property
     def documents_read(self) -> int:
-        """How many documents were sent so far, each of which is billed as a read."""
+        """How many documents have been sent so far; each is billed as a read."""
         ...
 
     def take(self, within_s: float) -> Batch | None:
         """Return all changes since the last call as one batch.
 
-        Waits up to `within_s` seconds for something to change, and returns None if nothing does. The first batch has
-        all documents, unless it goes on from a bookmark, and comes even if there are none. Documents that change faster
-        than they are taken are returned in their newest version only, so a slow caller costs no memory. A lost
-        connection is reported once, by the `problem` of a batch, and made again, which is reported as well.
+        Waits up to `within_s` seconds for a change, and returns None if there is none. The first batch contains
+        all documents, unless it resumes from a bookmark, and arrives even if there are none. If documents change faster
+        than they are taken, only their newest versions are returned, so a slow caller costs no memory. A lost
+        connection is reported once, by the `problem` of a batch, and then restored, which is reported as well.
 
         Raises:
-            StoreError: the query may not or cannot be listened to; an index or a permission may be missing. Every
-                further call raises it again.
+            StoreError: the query cannot be listened to; an index or a permission may be missing. Every
+                later call raises it again.
 
         """
         ...
 
     def bookmark(self) -> Bookmark | None:
-        """Return from where to resume after the batches that were taken.
+        """Return where to resume after the batches taken so far.
 
-        It is None before the first. Whoever keeps these documents and resumes within 30 minutes is sent only what has
-        changed. After that, or on another server, all is sent again, and only real differences are returned.
+        It is None before the first. A caller that keeps these documents and resumes within 30 minutes is sent only what
+        has changed. Later, or on another server, everything is sent again, but only actual changes are returned.
         """
         ...
 
     def close(self) -> None:
         """Stop listening.
 
-        May be repeated. `take` then returns None.
+        May be called more than once. Afterwards, `take` returns None.
         """
         ...
 
@@ -99,7 +99,7 @@ class Listener(Protocol):
         """Listen to documents by path, whether they exist or not.
 
         Raises:
-            ValueError: there is no path.
+            ValueError: no path is given.
 
         """
         ...

@@ -52,7 +52,7 @@ def test_file_that_is_too_large_is_not_read(open_console: OpenConsole) -> None:
     page.get_by_label("Workflow file").set_input_files(
         {"name": "big.yaml", "mimeType": "text/yaml", "buffer": b"#" * (4 * 1024 * 1024 + 1)}
     )
-    expect(page.get_by_role("alert")).to_contain_text("4,194,305 bytes; a workflow file may have 4,194,304 bytes")
+    expect(page.get_by_role("alert")).to_contain_text("4,194,305 bytes; a workflow file may have up to 4,194,304 bytes")
 
 
 def test_read_only_console_checks_files(open_console: OpenConsole) -> None:

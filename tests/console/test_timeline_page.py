@@ -32,7 +32,7 @@ def open_timeline(open_console: OpenConsole, world: World, run_id: str, query: s
 def test_it_says_where_the_time_went_and_on_which_path(open_console: OpenConsole) -> None:
     """The sentence, the sums and the critical path are those of the steps that took longest."""
     page = open_timeline(open_console, *ended_fan())
-    expect(page.get_by_text(re.compile(r"The run took .*, on its critical path: .* running jobs"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"The run took .*; its critical path spent .* running jobs"))).to_be_visible()
     path = page.get_by_role("region", name="Critical path").get_by_role("listitem")
     expect(path).to_have_count(3)
     expect(path.nth(1)).to_contain_text("leaf3")

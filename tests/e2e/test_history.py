@@ -273,7 +273,7 @@ def test_commands_find_the_platform_of_a_run(project: Project) -> None:
         assert any("first RUNNING" in line for line in process.stdout)
         run_id = project.run()["id"]
         listed = project.ask("runs", "list")
-        assert f"Each `run` has a platform of its own, now for `{run_id}`; " in listed.stderr
+        assert f"Each `run` has its own platform (under way: `{run_id}`); " in listed.stderr
         project.ask("run", "flow.json").succeeded()
         with started(None, "runs", "watch", run_id, cwd=project.folder) as watcher:
             assert watcher.stdout is not None

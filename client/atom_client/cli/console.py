@@ -32,7 +32,7 @@ from atom_client.errors import Misuse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleOptions:
-    """The options that the user gave; port 0 means any free one."""
+    """The options that the user gave; port 0 means any free port."""
 
     port: int = 0
     read_only: bool = False
@@ -63,7 +63,7 @@ def console_of_platform(variables: Mapping[str, str]) -> LaterConsoleServer:
 
 
 def serve_console(options: ConsoleOptions) -> None:
-    """Serve the console until Ctrl-C, and print its address."""
+    """Print the console's address, and serve it until Ctrl-C."""
     place = environment()
     services = connect_services(place)
     is_local = names_local_platform(place)
@@ -84,11 +84,11 @@ def serve_console(options: ConsoleOptions) -> None:
     except (OSError, SystemExit) as error:
         # Werkzeug itself exits if the port is taken.
         raise Misuse(
-            f"the console cannot listen on port {options.port}: choose another one, or leave out --port"
+            f"the console cannot listen on port {options.port}: choose another port, or leave out --port"
         ) from error
     with server:
         click.echo(f"Console of {console.place}{' (read-only)' if read_only else ''}: {server.address}")
-        click.echo("Only this address opens it; keep it to yourself. Ctrl-C ends it.")
+        click.echo("The address grants access, so do not share it. Ctrl-C stops the console.")
         if options.open_browser:
             webbrowser.open(server.address)
         with suppress(KeyboardInterrupt):

@@ -13,7 +13,7 @@ from atom_client.deployment import place_options
     type=click.IntRange(0, 65535),
     default=0,
     metavar="PORT",
-    help="The port to listen on [default: a free one].",
+    help="The port to listen on [default: any free port].",
 )
 @click.option("--read-only", is_flag=True, help="Show everything, but change nothing.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
@@ -21,8 +21,8 @@ from atom_client.deployment import place_options
 def console(*, port: int, read_only: bool, open_browser: bool) -> None:
     """Show runs, graphs and schedules on a page in the browser.
 
-    The page is served on this machine only, with your own rights, until Ctrl-C. Nothing is deployed, and nothing but
-    the platform is called. While no platform is up in this folder, the page shows the folder's history.
+    The page is served only on this machine, with your permissions, until Ctrl-C. Nothing is deployed, and only the
+    platform is called. While no platform is up in this folder, the page shows the folder's history.
 
     Exit code: 0 when stopped with Ctrl-C, 2 if the options are invalid.
     """

@@ -45,7 +45,7 @@ DESCRIBE_EVERY_S: Final = 10.0
 WAIT_FOR_EVENTS_S: Final = 0.25
 LAST_EVENTS_WITHIN_S: Final = 1.0
 _LOOKS_AFTER_THE_END: Final = 40
-"""How often to look for the end of a run in the history once the run's platform is gone: for ten seconds."""
+"""How many times to look for a run's end in the history after its platform is gone; this takes ten seconds."""
 
 APPEARS_WITHIN_S: Final = 60.0
 PATIENCE_S: Final = 300.0
@@ -83,7 +83,7 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
 
     Returns the run as last read. `superseded` is an INVALID run from an earlier start: as long as the store holds it,
     the new run has not yet replaced it. `describe_wait` describes a QUEUED run's position in line, and `recount` counts
-    items whose changes alone do not tell how many have ended.
+    items if their changes alone do not tell how many have ended.
 
     Raises `Failure` if the run is deleted, or does not appear because no function handled the start message. Raises
     `StoreUnavailable` if the store is unreachable at the start, or later stays unreachable for longer than
@@ -213,7 +213,7 @@ class Waiting:
     """A command that waits for a run; `view` is the latest known state of the run.
 
     If `outlives` is True, the run continues after the command has ended. If `reads_history` is True, the run is read
-    from the history, which remains when its platform has ended. For `superseded`, see `follow`.
+    from the history, which outlasts its platform. For `superseded`, see `follow`.
     """
 
     services: Services

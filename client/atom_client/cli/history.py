@@ -86,7 +86,7 @@ def history_services() -> Services:
     if not click.get_current_context().resilient_parsing:  # The shell is completing a command.
         under_way = ProjectFolder.of(Path.cwd()).runs_under_way()
         also = (
-            f"Each `run` has a platform of its own, now for {listing(under_way)}" if under_way else "No platform is up"
+            f"Each `run` has its own platform (under way: {listing(under_way)})" if under_way else "No platform is up"
         )
         click.echo(f"{also}; this is the history in {PROJECT_FOLDER}.", err=True)
     return services

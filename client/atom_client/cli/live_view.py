@@ -62,7 +62,7 @@ def picture(view: RunView, *, elapsed_s: float, screen: Screen, now: datetime | 
 def _progress(view: RunView, screen: Screen) -> list[Text]:
     """Return lines with the number of steps in each state.
 
-    No line is broken between a number and its state.
+    Lines are never broken between a number and its state.
     """
     lines = [Text(f"{view.ended:,} of {view.total:,} ended:")]
     counts = list(view.counts.items())

@@ -1,4 +1,4 @@
-"""Start the local platform that options describe, and keep it up."""
+"""Start the local platform that the options describe, and keep it up."""
 
 from __future__ import annotations
 

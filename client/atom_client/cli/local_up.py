@@ -1,4 +1,4 @@
-"""`local up` and `local env`: a platform that stays up, and the commands to copy that use it."""
+"""`local up` and `local env`: a platform that stays up, and commands to copy for using it."""
 
 from __future__ import annotations
 

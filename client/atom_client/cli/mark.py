@@ -1,4 +1,4 @@
-"""`runs mark`: end a step as the user says, after showing what that does."""
+"""`runs mark`: end a step as the user chooses, after showing the effect."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class MarkOptions:
 
 
 def mark_named(services: Services, options: MarkOptions) -> int:
-    """Show what a mark does, make it, and return the exit code."""
+    """Show what a mark would do, apply it, and return the exit code."""
     state = STATES.get(options.state_text.lower())
     if state is None:
         raise Misuse(f"the state is {name_of(options.state_text)}; a step can be marked as {' or '.join(STATES)}")
@@ -105,7 +105,7 @@ def _read_object(file: str) -> Mapping[str, Any]:
 def _read_value(step: StepRecord, name: str, text: str) -> Any:
     """Return the value that the user typed.
 
-    It is the text itself if the declared type accepts that, and otherwise the JSON value that the text holds.
+    It is the text itself if the declared type accepts it, or else the JSON value in the text, if it is JSON.
     """
     if name in step.outputs:
         from atom_workflows.core.reads import zone_of  # noqa: PLC0415 (only steps with outputs need it)
@@ -120,7 +120,7 @@ def _read_value(step: StepRecord, name: str, text: str) -> Any:
 
 
 def _explain(services: Services, run: RunRecord, error: MarkError) -> Failure:
-    """Add to the error which step may be meant."""
+    """Add a hint about the intended step to the error."""
     if not error.name:
         return Failure(str(error))
     meant = similar_step(services.store, run, error.name)
@@ -129,7 +129,7 @@ def _explain(services: Services, run: RunRecord, error: MarkError) -> Failure:
 
 
 def _show(plan: MarkPlan, options: MarkOptions) -> None:
-    """Print what the mark does, on stderr if stdout is for JSON."""
+    """Print what the mark would do, on stderr if stdout is for JSON."""
     output, rows = Output(aside=options.as_json), tuple(plan.rows())
     if rows:
         output.show(Sheet(heading=HEADING, rows=rows[:MOST_ROWS], state_column=1))

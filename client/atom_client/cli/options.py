@@ -22,9 +22,9 @@ reason_option = click.option(
 
 
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the argument RUN and the option --last, which name a run in the parameter `run_id`.
+    """Add the argument RUN and the option --last.
 
-    With --last, the arguments that follow RUN take its place.
+    Both pass a run in the parameter `run_id`. With --last, the arguments after RUN move up to take its place.
     """
 
     @click.argument("run_id", type=RUN, metavar="RUN", required=False)

@@ -1,4 +1,4 @@
-"""The options `--param` and `--params-file`, and the problems that are printed about their values."""
+"""The options `--param` and `--params-file`, and printing the problems with their values."""
 
 from __future__ import annotations
 

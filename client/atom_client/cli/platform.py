@@ -32,9 +32,9 @@ PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
 PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
 LOCAL_PATIENCE_S: Final = 5.0
-"""How long a call to a local platform is repeated.
+"""How long to keep repeating a call to a local platform.
 
-A part that was killed is up again by then. What else keeps it from answering, such as a full disk, lasts.
+By then, a part that was killed is up again. Other causes, such as a full disk, do not go away by themselves.
 """
 
 
@@ -186,8 +186,8 @@ def services_for_run(services: Services, run_id: str) -> Services:
 def find_services_for_run(services: Services, run_id: str) -> Services | None:
     """Return services that can change a run or follow it.
 
-    If the given ones only read the history, these are the services of the platform that `run` started for this run, or
-    None if that is not up.
+    If the given ones only read the history, returns those of the platform that `run` started for this run, or
+    None if that platform is not up.
     """
     if not isinstance(services.bus, NoPlatform):
         return services

@@ -1,4 +1,4 @@
-"""The options of a local platform: which are allowed together, and what the functions are told of them."""
+"""The options of a local platform: which may be combined, and what is passed on to the functions."""
 
 from __future__ import annotations
 

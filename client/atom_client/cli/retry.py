@@ -44,7 +44,7 @@ class RetryOptions:
 
     @property
     def chosen(self) -> Chosen:
-        """What the user named."""
+        """The steps that the user chose."""
         return Chosen(self.first, self.only, self.failed)
 
 

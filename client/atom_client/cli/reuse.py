@@ -107,7 +107,7 @@ def show_plan(plan: ReusePlan, output: Output) -> None:
 
 
 def find_file(services: Services, run: RunRecord, source: str | None) -> FoundFile:
-    """Return the file that the user names, or else the run's own."""
+    """Return the file that the user names, or else the run's own file."""
     if source is None:
         return find_own_file(services, run, advice="give the file with --with FILE")
     if source.startswith(BUCKET_PREFIX):

@@ -23,12 +23,12 @@ _STEP_STATES = ("PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "F
 def runs() -> None:
     """List, show, watch, cancel, retry, mark and repair runs.
 
-    The runs are those of the local platform that is up in this folder, or whose variables are exported, or those of a
+    The runs are those of the local platform that is up in this folder or whose variables are exported, or those of a
     project. While no platform is up, commands that only read show the history that this folder keeps. A run that `run`
     has started on a platform of its own can be watched, cancelled, marked and repaired from the same folder.
 
     RUN is a run's id, its first characters if no other id begins with them, or the name or the file of a workflow,
-    which means its newest run. --last means the newest run of all.
+    which stands for its newest run. --last stands for the newest run of all.
     """
 
 
@@ -154,9 +154,9 @@ def watch(timeout: str | None, **chosen: Any) -> None:
     """Show a run's progress until it has ended, however it was started.
 
     The view is the same as that of `run` and of `start --wait`. A run that has ended is shown with its result, and an
-    open one as it was last known if no platform is up. Ctrl-C ends the view, and the run continues.
+    open run in its last known state if no platform is up. Ctrl-C ends the view; the run continues.
 
-    Exit code: the same as for `run`; also 1 if --timeout was reached first, or if no platform is up that could end the
+    Exit code: the same as for `run`; also 1 if --timeout was reached first, or if no platform is up to finish the
     run.
     """
     from atom_client.cli.watch import WatchOptions, watch_run  # noqa: PLC0415 (imported only when needed)
@@ -249,11 +249,11 @@ def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], *
     started with: the file is not read again. The run records who retried it.
 
     With --with or --param, the run stays as it is, and a new run is started instead, even if the run has SUCCEEDED. The
-    new run keeps each step that succeeded and is unchanged, provided that the same is true of all steps before it.
-    Before it starts, the steps that it keeps are shown, and for every other step the reason why it is not kept. The run
+    new run keeps each step that succeeded and is unchanged, provided that this also holds for all steps before it.
+    Before it starts, you are shown the steps that it keeps, and why each of the other steps is not kept. The run
     records who started the new one.
 
-    A run is not retried while another one is open that repairs it, or the same run as it does.
+    A run is not retried while another open run repairs it, or repairs the same run as it does.
 
     Exit code: 0 if the run continues or a new one is requested; with --wait, the same as for `run`.
     """
@@ -293,21 +293,21 @@ def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], *
     help="A JSON object with the outputs, or - for stdin; --output overrides it.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what the mark would do, but change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask. Without a terminal, mark never asks.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation. Without a terminal, mark never asks.")
 @reason_option
 @json_option
 @place_options
 def mark(step_id: str | None, state_text: str | None, **chosen: Any) -> None:
-    """Decide how a step ends: as succeeded or as skipped.
+    """Mark a step as succeeded or skipped.
 
-    A step that has not begun ends as marked once it would begin, without a job; the steps before it still come first. A
-    step that is RUNNING has its job stopped first. If the run has ended, it is continued, and the steps after the step
-    that did not succeed are decided again. STEP may be an item of a step with `forEach`, such as 'train[3]'. What the
-    mark does is shown first.
+    A step that has not begun ends as marked, without a job, when its turn comes; the steps before it run first. A
+    step that is RUNNING has its job stopped first. If the run has ended, it is continued, and unsuccessful steps
+    after the marked one are decided again. STEP may be an item of a step with `forEach`, such as
+    'train[3]'. What the mark would do is shown first.
 
-    A step that is marked as succeeded needs all the outputs that it declares, of the declared types. A step that is
-    marked as skipped has no outputs, and steps all of whose dependencies were skipped are skipped, too, unless their
-    trigger says otherwise. The run and the step record who marked it, and why.
+    A step marked as succeeded needs all the outputs that it declares, of the declared types. A step
+    marked as skipped has no outputs, and a step whose dependencies were all skipped is skipped, too, unless its
+    trigger says otherwise. The run and the step record who marked the step, and why.
 
     Exit code: 0 if the step is marked; 1 if it cannot be, or if you answer no.
     """

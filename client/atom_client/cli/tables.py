@@ -48,7 +48,7 @@ _LEAST_MESSAGE: Final = 20
 """The minimum width of a column of sentences; a narrower column would be unreadable."""
 
 _LEAST_LINES: Final = 2
-"""The number of lines that a sentence may take in a table that does not fit the screen."""
+"""The most lines that a sentence may take up in a table too wide for the screen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

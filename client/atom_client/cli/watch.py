@@ -18,7 +18,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.expansion import current_nodes
 
 MOST_ITEMS_READ: Final = 2_000
-"""The most items that are read when a run is first seen, one page of them; if it has more, they are counted."""
+"""The most items read when a run is first seen: one page. If the run has more, they are only counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ _NOTHING_MOVES: Final = (
 def watch_run(services: Services, options: WatchOptions) -> int:
     """Show a run until it ends, and return the exit code.
 
-    A run that has ended is shown as it was left, and so is an open one while no platform is up.
+    A run that has ended is shown in its last state, and so is an open run while no platform is up.
     """
     run = require_run(services.store, options.run_id)
     output = Output(aside=options.as_json)
@@ -77,7 +77,7 @@ def watch_run(services: Services, options: WatchOptions) -> int:
 def view_from_documents(services: Services, run_id: str) -> RunView:
     """Return the view of a run that has begun.
 
-    The run is read anew, since it may have gone on before its changes were received.
+    The run is read again, since it may have moved on before its changes were received.
     """
     store, run = services.store, require_run(services.store, run_id)
     if run.item_count <= MOST_ITEMS_READ:

@@ -1,7 +1,7 @@
-"""Change runs: cancel, retry in place, or repair by a new run. Each first says what it would do.
+"""Cancel runs, retry them in place, or repair them by new runs.
 
-With `"dry_run": true`, a request is answered with the plan and a digest of what it depends on. A request that changes
-something brings that digest as `seen`, and is refused if the plan is no longer the one that its user has seen.
+With `"dry_run": true`, a request is answered with the plan and a digest of what the plan depends on. A request that
+changes something sends that digest as `seen`, and is refused if the plan is no longer the one that the user saw.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def cancel(run_id: str) -> Response:
 
 @actions.post("/runs/<run_id>/retry")
 def retry(run_id: str) -> Response:
-    """Run steps of a run again, or say which."""
+    """Rerun steps of a run, or say which would rerun."""
     console, given = this_console(), Given()
     services = console.services
     chosen = Chosen(given.texts("from"), given.texts("only"), given.flag("failed"))
@@ -82,7 +82,7 @@ def retry(run_id: str) -> Response:
 
 @actions.get("/runs/<run_id>/repair")
 def show_form(run_id: str) -> Response:
-    """Answer with the file with which a run was started, and its parameters as fields."""
+    """Answer with the file that started a run, and its parameters."""
     services, run = this_console().services, _read(run_id)
     require_reusable(run, now=services.clock.now())
     found: dict[str, Any] = {"run_id": run.id, "file": None, "problem": None, "params": []}
@@ -90,7 +90,7 @@ def show_form(run_id: str) -> Response:
         file = find_own_file(services, run, advice="choose or paste the file")
         workflow = parse_workflow(file.content, filename=file.name)
     except InvalidWorkflow as error:
-        found["problem"] = f"the file of run {run.id} is not valid for this version: {error.problems[0]}"
+        found["problem"] = f"the file of run {run.id} is not valid in this version: {error.problems[0]}"
     except (Misuse, AtomWorkflowsError) as error:
         found["problem"] = str(error)
     else:
@@ -101,7 +101,7 @@ def show_form(run_id: str) -> Response:
 
 @actions.post("/runs/<run_id>/repair")
 def repair(run_id: str) -> Response:
-    """Start a new run that keeps unchanged steps of an ended one, or say which."""
+    """Repair an ended run by a new one, or show the plan."""
     console, given = this_console(), Given()
     services, run = console.services, _read(run_id)
     require_reusable(run, now=services.clock.now())
@@ -137,7 +137,7 @@ def repair(run_id: str) -> Response:
 
 
 def _read(run_id: str) -> RunRecord:
-    """Return the run with exactly this id: what changes a run takes no abbreviations."""
+    """Return the run with exactly this id; changes accept no abbreviated ids."""
     run = read_run(this_console().services.store, run_id)
     if run is None:
         raise RunNotFound(run_id)

@@ -23,7 +23,7 @@ from atom_workflows.errors import RunNotFound, StoreUnavailable
 
 ASSETS: Final = Path(__file__).with_name("assets")
 MOST_BYTES: Final = 8 * 1024 * 1024
-"""The largest request: a workflow file of 4 MB, whose line ends and quotes take twice the space in JSON."""
+"""The largest request: a workflow file of 4 MB, whose line breaks and quotes take up twice the space in JSON."""
 
 _EXTENSION: Final = "atom_console"
 
@@ -34,7 +34,7 @@ View = TypeVar("View", bound=Callable[..., Response])
 class Console:
     """What the console shows, and what it may do.
 
-    `place` names the platform for people. `actor` is recorded with each change.
+    `place` is the platform's name as people see it. `actor` is recorded with each change.
     """
 
     services: Services
@@ -51,7 +51,7 @@ class Console:
 
 
 def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
-    """Return the application; `blueprints` answer what the page asks for under `/api`."""
+    """Return the application; `blueprints` handle the page's requests under `/api`."""
     app = Flask(__name__, static_folder=None)
     # A path with two slashes is another path, and not redirected.
     app.url_map.merge_slashes = False
@@ -75,13 +75,13 @@ def this_console() -> Console:
 
 
 def changes_nothing(view: View) -> View:
-    """Mark a view whose POST only examines what it is sent, so that a read-only console answers it, too."""
+    """Allow a POST view that changes nothing on a read-only console."""
     view.changes_nothing = True  # type: ignore[attr-defined]  # read by `_is_change`
     return view
 
 
 def answer(members: dict[str, Any]) -> Response:
-    """Return a JSON answer, in the shape that the command line prints with `--json`."""
+    """Return JSON in the shape that the command line's `--json` prints."""
     return jsonify({"version": VERSION, **members})
 
 
@@ -112,7 +112,7 @@ def _refusal(sentence: str, status: int) -> Response:
 
 
 def _explain_error(error: Exception) -> Response:
-    """Answer with a sentence; a bug in the console is logged, and its details stay here."""
+    """Answer with a sentence; log a bug, and keep its details private."""
     if isinstance(error, RequestEntityTooLarge):
         return _refusal(f"the request is larger than {MOST_BYTES:,} bytes", 413)
     if isinstance(error, HTTPException):

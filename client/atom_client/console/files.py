@@ -1,4 +1,4 @@
-"""Examine a workflow file: its problems, its plan, its graph and its parameters. It is not kept, and goes nowhere."""
+"""Examine a workflow file, which is neither stored nor sent anywhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ files = Blueprint("files", __name__)
 @files.post("/files/check")
 @changes_nothing
 def check_file() -> Response:
-    """Answer with everything that can be said about a file before a run."""
+    """Answer with everything that is known about a file before a run."""
     given = Given()
     file = given.file()
     if file is None:
@@ -37,7 +37,7 @@ def check_file() -> Response:
 
 
 def examine(file: GivenFile, params: GivenParams, *, scheduled_at: str = "") -> dict[str, Any]:
-    """Return a file's problems, and if it is valid, its parameters, its picture and its plan.
+    """Return a file's problems and, if valid, its parameters, picture and plan.
 
     There is no plan while parameters are missing or wrong.
     """
@@ -80,7 +80,7 @@ def _plan(file: GivenFile, workflow: Workflow, params: GivenParams, scheduled_at
 
 
 def read_scheduled(text: str, zone: str | None) -> datetime | None:
-    """Return the time as of which a run is to be started, or None if none is given."""
+    """Return a run's scheduled time, or None if none is given."""
     if not text.strip():
         return None
     try:
@@ -93,7 +93,7 @@ def read_scheduled(text: str, zone: str | None) -> datetime | None:
 
 
 def picture_object(picture: Picture) -> dict[str, Any]:
-    """Return a picture as an object: the steps, and what each comes after."""
+    """Return a picture as an object: its steps and their predecessors."""
     return {
         "title": picture.title,
         "heading": picture.heading,
@@ -112,5 +112,5 @@ def picture_object(picture: Picture) -> dict[str, Any]:
 
 
 def shown_problems(error: InvalidWorkflow, content: bytes, name: str) -> list[dict[str, Any]]:
-    """Return the problems of an invalid file, with the lines that show where they are."""
+    """Return an invalid file's problems, each with the lines it concerns."""
     return shown_findings(CheckedFile(name=name, content=content, problems=error.problems))

@@ -13,7 +13,7 @@ from atom_workflows.language.limits import MAX_FILE_BYTES
 
 
 class Given:
-    """The body of the current request. Each method raises `Misuse` if a member is not what it must be."""
+    """The body of the current request. Each method raises `Misuse` if a member is of the wrong type."""
 
     def __init__(self) -> None:
         body = request.get_json()
@@ -26,18 +26,18 @@ class Given:
         return str(self._member(name, str, ""))
 
     def flag(self, name: str) -> bool:
-        """Return true or false; a missing member is false."""
+        """Return a flag, which is False if it is missing."""
         return bool(self._member(name, bool, default=False))
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return a list of texts, which is empty if it is missing."""
+        """Return a list of texts, or an empty one if it is missing."""
         found = self._member(name, list, [])
         if not all(isinstance(one, str) for one in found):
             raise Misuse(f"`{name}` must be a list of texts")
         return tuple(found)
 
     def named_texts(self, name: str) -> dict[str, str]:
-        """Return texts by their names; empty if they are missing."""
+        """Return texts by name, or an empty map if they are missing."""
         found: dict[str, str] = self._member(name, dict, {})
         if not all(isinstance(one, str) for one in found.values()):
             raise Misuse(f"`{name}` must be a map of texts")
@@ -56,11 +56,11 @@ class Given:
         content = text.encode("utf-8", "replace")
         if len(content) > MAX_FILE_BYTES:
             most = counted(MAX_FILE_BYTES, "byte")
-            raise Misuse(f"the file has {counted(len(content), 'byte')}; a workflow file may have {most}")
+            raise Misuse(f"the file has {counted(len(content), 'byte')}; a workflow file may have up to {most}")
         return GivenFile(content=content, name=name)
 
     def require_seen(self, digest: str, what: str) -> None:
-        """Raise `Failure` unless the user has confirmed exactly what would be done now."""
+        """Raise `Failure` unless what would be done is what the user confirmed."""
         if self.text("seen") != digest:
             raise Failure(f"{what} changed after the preview was shown; check the new preview, then confirm again")
 

@@ -1,4 +1,4 @@
-"""Answer where each step of a run or of a file is drawn."""
+"""Answer with where to draw each step of a run or a file."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _FOLDS: Final = tuple(fold.value for fold in Fold)
 
 @graphs.get("/runs/<run_id>/graph")
 def show_graph(run_id: str) -> Response:
-    """Answer with the places of a run's steps; their states are those of the run's steps.
+    """Answer with the positions of a run's steps, without their states.
 
-    `fold` says what is folded (`Fold`), and each `open` names the first step of a folded node that is to be unfolded.
+    `fold` says what to fold (`Fold`), and each `open` names the first step of a folded node to unfold.
     """
     console, fold = this_console(), _fold_of(request.args.get("fold", ""))
     run = require_run(console.services.store, run_id)
@@ -37,7 +37,7 @@ def show_graph(run_id: str) -> Response:
 @graphs.post("/files/graph")
 @changes_nothing
 def show_graph_of_file() -> Response:
-    """Answer with the places of a file's steps; `fold` and `open` are as for a run."""
+    """Answer with the positions of a file's steps; see `show_graph`."""
     given = Given()
     file = given.file()
     if file is None:

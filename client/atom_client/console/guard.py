@@ -1,8 +1,8 @@
-"""Decide which requests the console answers: only those of its own page, opened by its own user.
+"""Admit only requests from the console's own page, opened by its user.
 
-Any page in the user's browser can send requests to this machine, and other users of the machine can reach loopback,
-too. So a request must name this machine as its host, come from the console's own page, and bring the token that only
-the printed address holds.
+Any page in the user's browser can send requests to this machine, and so can its other users.
+So a request must name this machine as its host, come from the console's own page, and carry the token that only
+the printed address contains.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def new_token() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A sentence that says why a request is refused, and the status of the answer."""
+    """Why a request is refused, as a sentence, and the status of the response."""
 
     sentence: str
     status: int
@@ -51,20 +51,20 @@ class Refusal:
 def refuse(  # noqa: PLR0911 (a kind of request each)
     method: str, path: str, headers: Mapping[str, str], *, token: str
 ) -> Refusal | None:
-    """Return why a request is not answered, or None if it comes from the console's own page and user.
+    """Return why a request is refused, or None if it is accepted.
 
-    The names in `headers` are in lower case. The page itself needs no token: it holds nothing, and asks for the rest.
+    The names in `headers` are in lower case. The page itself needs no token: it contains no data, only requests it.
     """
     if sentence := explain_foreign(headers):
         return Refusal(sentence=sentence, status=403)
     if method not in _METHODS:
-        return Refusal(sentence=f"the console does not answer {method!r:.40}", status=405)
+        return Refusal(sentence=f"the console does not accept {method!r:.40} requests", status=405)
     if "upgrade" in headers:
-        return Refusal(sentence="the console speaks no other protocol than HTTP", status=400)
+        return Refusal(sentence="the console speaks only HTTP", status=400)
     if not path.startswith("/api/"):
         return None
     if not has_token(headers, token):
-        where = "open the address that `atom-workflows console` printed; it holds this console's token"
+        where = "open the address that `atom-workflows console` printed; it contains this console's token"
         return Refusal(sentence=where, status=401)
     # A form of another page cannot send this type without asking first.
     if method == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -73,14 +73,16 @@ def refuse(  # noqa: PLR0911 (a kind of request each)
 
 
 def explain_foreign(headers: Mapping[str, str]) -> str:
-    """Explain why a request does not come from the console's own page; return "" if it does.
+    """Explain why a request does not come from the console's own page.
+
+    Returns "" if it does.
 
     The names in `headers` are in lower case. A tunnel may change the port, but not the name of this machine.
     """
     host = headers.get("host", "")
     name, colon, port = host.rpartition(":")
     if not is_this_machine(name if colon and port.isdecimal() else host):
-        return f"the request is addressed to {host!r:.80}; open the console as 127.0.0.1 or localhost"
+        return f"the request is addressed to {host!r:.80}; open the console at 127.0.0.1 or localhost"
     origin = headers.get("origin")
     if origin is not None and origin != f"http://{host}":
         return f"the request comes from another web page ({origin!r:.80})"
@@ -91,5 +93,5 @@ def explain_foreign(headers: Mapping[str, str]) -> str:
 
 
 def has_token(headers: Mapping[str, str], token: str) -> bool:
-    """Return True if the request brings the console's token."""
+    """Return True if the request carries the console's token."""
     return hmac.compare_digest(headers.get(TOKEN_HEADER, "").encode(), token.encode())

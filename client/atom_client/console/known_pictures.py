@@ -1,4 +1,4 @@
-"""Pictures of runs that were drawn lately: a run never gets another graph, so its steps are read only once."""
+"""Pictures of recently drawn runs: a run's graph never changes, so its steps are read only once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_KNOWN: Final = 8
 
 
 class KnownPictures:
-    """Keeps the pictures of a few runs, without states; can be used from several threads."""
+    """Keeps the pictures of a few runs, without states; thread-safe."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Picture] = OrderedDict()
@@ -27,7 +27,7 @@ class KnownPictures:
         return self._find(run) or self._add(run, read())
 
     def keep(self, run: RunRecord, nodes: Mapping[str, StepRecord]) -> Picture:
-        """Keep and return the picture of a run whose nodes have been read for another purpose."""
+        """Keep and return the picture of a run whose nodes are known."""
         return self._find(run) or self._add(run, nodes)
 
     def _find(self, run: RunRecord) -> Picture | None:

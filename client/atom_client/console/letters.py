@@ -1,7 +1,7 @@
 """Show dead letters, replay them and drop them.
 
-To read letters is to hold them for a moment, in which no one else gets them. So requests of this console take turns,
-and a letter that a command line holds is looked for several times.
+Reading letters holds them for a moment, during which no one else can get them. So this console's requests take turns,
+and look several times for a letter that a command is holding.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def replay() -> Response:
 
 @letters.post("/dead-letters/drop")
 def drop() -> Response:
-    """Remove letters permanently, or say which."""
+    """Remove letters permanently, or say which would be removed."""
     given = Given()
     ids, hopeless = given.texts("ids"), given.flag("hopeless")
     if hopeless == bool(ids) or (hopeless and not given.flag("dry_run")):
@@ -97,7 +97,10 @@ def drop() -> Response:
 
 
 def _preview(chosen: Sequence[DeadLetter], lines: Sequence[str]) -> Response:
-    """Answer with the letters that are meant: the change itself names them, whatever has come in the meantime."""
+    """Answer with the letters concerned.
+
+    The change then names them, so letters that arrive in the meantime are not affected.
+    """
     found: dict[str, Any] = {"ids": [letter.id for letter in chosen], "lines": list(lines)}
     return answer({**found, "dead_letters": [letter_object(letter) for letter in chosen], "dry_run": True})
 
@@ -105,7 +108,7 @@ def _preview(chosen: Sequence[DeadLetter], lines: Sequence[str]) -> Response:
 def _desk() -> Desk:
     desk = this_console().desk
     if desk is None:
-        raise Failure("dead letters are kept by a platform, and none is up; `atom-workflows local up` starts one")
+        raise Failure("dead letters are kept by a platform, but none is up; `atom-workflows local up` starts one")
     return desk()
 
 

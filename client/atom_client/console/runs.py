@@ -1,4 +1,4 @@
-"""Answer what the page asks about runs: lists, a run and its steps, a step and its items, and a workflow's history."""
+"""Answer the page's queries about runs, steps, items and a workflow's history."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ _MOST_PAGES: Final = 1_000_000
 
 @runs.get("/runs")
 def list_runs() -> Response:
-    """Answer with a page of runs; a page behind the last one means the last one."""
+    """Answer with a page of runs.
+
+    A number past the last page means the last page.
+    """
     console, now = this_console(), this_console().services.clock.now()
     store, wanted, number = console.services.store, wanted_runs(now), number_of("page", 1, most=_MOST_PAGES)
     page: RunsPage | None = None
@@ -84,7 +87,10 @@ def _read_page(store: Store, wanted: RunFilter, number: int, now: datetime) -> t
 
 @runs.get("/runs/<run_id>")
 def show_run(run_id: str) -> Response:
-    """Answer with everything about a run and its steps, which are all read once, and a summary of items."""
+    """Answer with everything about a run and its steps.
+
+    All steps are read once; their items are only summarized.
+    """
     console = this_console()
     run = require_run(console.services.store, run_id)
     if console.feeds is not None:
@@ -120,7 +126,10 @@ def show_step(run_id: str, step_id: str) -> Response:
 
 @runs.get("/runs/<run_id>/steps/<step_id>/items")
 def list_items(run_id: str, step_id: str) -> Response:
-    """Answer with a page of a step's items, failed ones first; a page behind the last one means the last one."""
+    """Answer with a page of a step's items, failed ones first.
+
+    A number past the last page means the last page.
+    """
     services = this_console().services
     run = require_run(services.store, run_id)
     loop = read_loop(services.store, run, step_id)

@@ -32,7 +32,10 @@ _USUAL_INSTANTS: Final = 5
 
 @schedules.get("/schedules")
 def show_schedules() -> Response:
-    """Answer with the schedules of all files; with `deleted=1`, those of deleted files, too."""
+    """Answer with the schedules of all files.
+
+    With `deleted=1`, those of deleted files are included.
+    """
     services, now = this_console().services, this_console().services.clock.now()
     with_deleted = request.args.get("deleted") == "1"
     found = [one for one in list_schedules(services) if with_deleted or one.deleted_at is None]
@@ -52,7 +55,7 @@ def show_schedules() -> Response:
 
 @schedules.get("/schedules/next")
 def show_next() -> Response:
-    """Answer with the next times at which the schedules of a file start runs."""
+    """Answer with the next times when a file's schedules start runs."""
     found = _read(request.args.get("path", ""))
     try:
         count = min(_MOST_INSTANTS, max(1, int(request.args.get("count", _USUAL_INSTANTS))))

@@ -30,7 +30,7 @@ BLUEPRINTS: Final = [runs, live, graphs, timelines, actions, starts, files, sche
 
 
 class _Quiet(WSGIRequestHandler):
-    """Handles requests without a line on the terminal for each."""
+    """Handles requests without logging each one to the terminal."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Print nothing."""

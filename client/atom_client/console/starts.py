@@ -1,4 +1,7 @@
-"""Start a run of a file, or of an object in a bucket, by the same message as `start`; or say what that would do."""
+"""Start a run from a file or a bucket, or preview it.
+
+The message is the same as that of `start`.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def start() -> Response:
         return answer({**asked.shown(), "dry_run": True})
     request = asked.request()
     if request is None:
-        raise Failure("the run cannot be started as it is; the preview shows why")
+        raise Failure("the run cannot be started as requested; the preview shows why")
     if asked.path:
         given.require_seen(asked.generation, name_of(asked.path))
     body = request.message_body(None)
@@ -60,7 +63,7 @@ def start() -> Response:
 
 
 class _Asked:
-    """What the form asks for. Problems are collected by the name of the field that they are about."""
+    """What the form asks for. Problems are collected with the names of the fields they concern."""
 
     def __init__(self, given: Given) -> None:
         self._given = given
@@ -99,7 +102,7 @@ class _Asked:
         }
 
     def request(self) -> RunRequest | None:
-        """Return the request for the run, or None if anything is wrong with it."""
+        """Return the request for the run, or None if it has problems."""
         if self.problems or (self.file is None and not self.path):
             return None
         key = self._given.text("key").strip() or None

@@ -1,4 +1,4 @@
-"""Answer when each step of a run waited and ran, and on which steps the run's duration depended."""
+"""Answer with a run's timeline and the steps that determined its duration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PARTS: Final = tuple(Part)
 
 @timelines.get("/runs/<run_id>/timeline")
 def show_timeline(run_id: str) -> Response:
-    """Answer with the bars of all steps, the critical path, and the sums of both.
+    """Answer with the steps' bars, the critical path, and their totals.
 
     Bars are flat lists of a part's number, its start and its end, in milliseconds since `begin`.
     """

@@ -1,4 +1,4 @@
-"""Give a graph's places coordinates on a page, with layers that have more steps than fit folded into columns.
+"""Place a graph on a page, folding layers that are too tall.
 
 A layer of 1,900 steps, drawn as a column, would shrink the whole graph to a line. Folded, its steps stand in rows from
 left to right, in the order of the layout, and lines to steps farther right pass above or below them.
@@ -21,17 +21,17 @@ ROW: Final = 54
 _LAYER_GAP: Final = 76
 _COLUMN_GAP: Final = 16
 _LEAST_ROWS: Final = 16
-"""Layers with up to so many steps fit on any screen, so they are never folded."""
+"""Layers with up to this many steps fit on any screen, so they are never folded."""
 
 _SHAPE_OF_SCREENS: Final = 0.62
-"""The height of a graph, divided by its width, that fits most windows."""
+"""The ratio of a graph's height to its width that fits most windows."""
 
 _BAND: Final = 3.0
 """The most rows that lines take up above and below a folded layer."""
 
 
 class Spot(NamedTuple):
-    """The left and right end of a step's box or of a bend, and its middle, in pixels."""
+    """The left and right ends of a step's box or of a bend, and its middle, in pixels."""
 
     left: float
     right: float
@@ -77,7 +77,7 @@ def _width_of(columns: int) -> float:
 
 
 def _choose_rows(sizes: Sequence[int]) -> int:
-    """Return the smallest number of rows with which the graph is not wider than screens are."""
+    """Return the fewest rows that keep the graph no wider than a screen."""
     low, high = _LEAST_ROWS, max(_LEAST_ROWS, *sizes, 0)
     while low < high:
         rows = (low + high) // 2
@@ -87,7 +87,10 @@ def _choose_rows(sizes: Sequence[int]) -> int:
 
 
 def _stack(layer: Sequence[Place], steps: Sequence[Place], columns: int) -> None:
-    """Place the steps of a layer in rows, and its bends above and below them, in the layer's order."""
+    """Place a layer's steps in rows, and its bends above and below.
+
+    All keep the layer's order.
+    """
     rows = ceil(len(steps) / columns)
     for number, place in enumerate(steps):
         place.y = number // columns - (rows - 1) / 2

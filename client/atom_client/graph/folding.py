@@ -27,7 +27,7 @@ class Fold(StrEnum):
 class Folded(NamedTuple):
     """A node of a folded picture: a step, or the first of several `members` that it stands for.
 
-    `after` of a folded node is all that its members depend on.
+    For a folded node, `after` is everything that its members depend on.
     """
 
     step: PicturedStep
@@ -42,7 +42,7 @@ class Folded(NamedTuple):
 def fold_steps(steps: Sequence[PicturedStep], fold: Fold, opened: Collection[str] = ()) -> list[Folded]:
     """Return the nodes to draw, in the order of their first steps.
 
-    Folded nodes whose first step's id is among `opened` are drawn step by step.
+    Folded nodes whose first step's id is among `opened` are drawn as separate steps.
     """
     groups: list[list[PicturedStep]] = []
     if fold is not Fold.NONE:
@@ -65,9 +65,9 @@ def fold_steps(steps: Sequence[PicturedStep], fold: Fold, opened: Collection[str
 
 
 def _group_similar(steps: Sequence[PicturedStep]) -> list[list[PicturedStep]]:
-    """Return the steps in groups that depend on the same groups, and on which the same groups depend.
+    """Return groups of steps with the same groups before and after them.
 
-    A group lies within a layer, so groups never depend on each other in a circle.
+    A group lies within a layer, so groups never depend on each other in a cycle.
     """
     dependents = dependents_of(steps)
     group = number_layers(steps)

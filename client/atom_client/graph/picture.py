@@ -218,7 +218,7 @@ def dependents_of(steps: Sequence[PicturedStep]) -> dict[str, list[str]]:
 
 
 def group_fans(steps: Sequence[PicturedStep]) -> list[list[PicturedStep]]:
-    """Return the steps in groups that have the same dependencies and the same dependents."""
+    """Return groups of steps with the same dependencies and the same dependents."""
     dependents = dependents_of(steps)
     fans: dict[tuple[tuple[str, ...], tuple[str, ...]], list[PicturedStep]] = {}
     for step in steps:

@@ -1,9 +1,9 @@
-"""Give each step of a graph a place: layers from left to right, and within a layer an order with few crossings.
+"""Arrange a graph's steps in layers, ordered so that few lines cross.
 
-A simple form of the method of Sugiyama, Tagawa and Toda (1981). Lines that lead past a layer get a place in it, so
-that they bend around its steps. The order comes from a breadth-first search, then from a few sweeps in which each place
-moves to the mean of its neighbours. The heights are as close to those of the neighbours as the order and the height of
-each place allow.
+Layers run from left to right. This is a simple form of the method of Sugiyama, Tagawa and Toda (1981). Lines that pass
+a layer get a place in it, so that they bend around its steps. The order comes from a breadth-first search, followed by
+a few sweeps in which each place moves to the mean of its neighbors. The heights are as close to those of the neighbors
+as the order and the height of each place allow.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def place_steps(steps: Sequence[PicturedStep]) -> Placed:
 
 
 def move_close(layers: Sequence[Sequence[Place]], fixed: Collection[int] = ()) -> None:
-    """Move the places of each layer close to their neighbours in the layers beside it.
+    """Move each layer's places close to their neighbors in adjacent layers.
 
     Layers whose numbers are `fixed` stay as they are.
     """

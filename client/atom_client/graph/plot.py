@@ -1,6 +1,6 @@
-"""A picture as compact JSON for a page that draws it: nodes, bends and lines with coordinates, without states.
+"""A picture as compact JSON: nodes, bends and lines with coordinates.
 
-States change and places do not, so the page asks for this once and colors it by the steps' states.
+It holds no states: they change and places do not, so the page requests it once and colors it by the steps' states.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def plot_picture(picture: Picture, fold: Fold = Fold.SIMILAR, opened: Collection
 
     `nodes` are ids in the order of the picture. `boxes`, `bends` and `lines` are flat lists of integers: see `Plot`.
     The members of folded nodes, shapes and notes are listed by the nodes' indexes; `finally` is the index of the first
-    node under `finally`, and `frame` the left end of the frame around those.
+    node under `finally`, and `frame` the left edge of the frame around those.
     """
     plot = Plot()
     plot.add(fold_steps(picture.main, fold, opened), 0)

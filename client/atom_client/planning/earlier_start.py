@@ -1,4 +1,4 @@
-"""The run that an earlier start with the same key has started."""
+"""The run that an earlier request with the same key has started."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EarlierStart:
 
 
 def find_earlier_start(store: Store, request: RunRequest, event: StartRequested) -> EarlierStart:
-    """Look up the run that the request's key has already started.
+    """Look up the run that was already started with the request's key.
 
     Rejects a key that belongs to a different run.
     """
@@ -57,7 +57,7 @@ def find_earlier_start(store: Store, request: RunRequest, event: StartRequested)
     if what := difference(run, event):
         file = f"of a different {name_of(request.workflow_path)}, or of this file before it was changed"
         raise Misuse(
-            f"--key {name_of(request.run_key)} has already started run {run.id} {_DIFFERENCES.get(what, file)}; "
+            f"--key {name_of(request.run_key)} was already used for run {run.id} {_DIFFERENCES.get(what, file)}; "
             "give each run its own key"
         )
     return EarlierStart(is_started=True)

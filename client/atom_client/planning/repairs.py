@@ -1,4 +1,4 @@
-"""New runs that repair ended ones: the file that they use, what they keep, and the message that requests them."""
+"""New runs that repair ended ones: their file, what they keep, and the message that requests them."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class FoundFile:
 
 
 def find_own_file(services: Services, run: RunRecord, *, advice: str) -> FoundFile:
-    """Return the file with which the run was started.
+    """Return the file that the run was started from.
 
-    Only some runs store it. Otherwise it is looked for in its bucket, or in the working folder, and must be unchanged.
-    Raises `Misuse`, which ends with the advice, if it is not there.
+    Only some runs store it. Otherwise, it must be in its bucket or in the working folder, unchanged.
+    Raises `Misuse`, whose message ends with the advice, if it is not found.
     """
     path = str(run.source.get("path", ""))
     stored = services.store.get([definition_path(run.id)])[0]

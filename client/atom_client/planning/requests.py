@@ -103,7 +103,7 @@ def request_for_file(
     labels: Mapping[str, str] | None = None,
     env_names: Collection[str] | None = None,
 ) -> RunRequest:
-    """Return the request for a run, with the file itself.
+    """Return the request for a run, including the file itself.
 
     Without a key, the request is for a new run. `env_names` are the names that the platform sets for `env`, if known.
     Raises `InvalidWorkflow` or `InvalidParams` with every problem.

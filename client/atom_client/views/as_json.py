@@ -126,7 +126,7 @@ def step_object(step: StepRecord) -> dict[str, Any]:
 def _mark_object(step: StepRecord) -> dict[str, Any] | None:
     """Return a person's decision about how a step ends.
 
-    The step may still be waiting for that end.
+    The step may not have ended that way yet.
     """
     if not step.is_marked:
         return None

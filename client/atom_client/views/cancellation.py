@@ -26,9 +26,9 @@ _UNDER_WAY: Final = (StepState.DISPATCHING, StepState.RUNNING, StepState.RETRYIN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelPlan:
-    """What a cancellation would do: to a run with its phases, and to its steps that are under way.
+    """What a cancellation would do to a run and to its steps that are under way.
 
-    `now` leaves out the steps under `finally`. At most `_MOST_COUNTED` steps under way were read.
+    With `now`, the steps under `finally` are not run. At most `_MOST_COUNTED` steps under way were read.
     """
 
     run: RunRecord
@@ -40,7 +40,7 @@ class CancelPlan:
     def digest(self) -> str:
         """What the user has seen of the run.
 
-        Steps that go on in the meantime do not change it.
+        Steps that make progress in the meantime do not change it.
         """
         run = self.run
         main = run.main_state.value if run.main_state else ""
@@ -53,7 +53,7 @@ class CancelPlan:
             yield f"Run {run.id} has not begun. It ends as CANCELLED, and none of its steps run."
             return
         if run.stop is not None:
-            yield f"Run {run.id} is being stopped already ({run.stop.kind})."
+            yield f"Run {run.id} is already being stopped ({run.stop.kind})."
         if self.has_finally and not self.now:
             yield f"Run {run.id} ends as CANCELLED: no more jobs from its main part will be submitted."
             yield "Its steps under `finally` run first."
@@ -64,12 +64,12 @@ class CancelPlan:
             yield f"Run {run.id} ends as CANCELLED: no more jobs will be submitted."
         stopped = self.under_way if self.now else [step for step in self.under_way if step.phase is Phase.MAIN]
         if len(stopped) >= _MOST_COUNTED:
-            yield f"{_MOST_COUNTED:,} steps or more are under way; their jobs will be asked to stop."
+            yield f"At least {_MOST_COUNTED:,} steps are under way; their jobs will be asked to stop."
         elif stopped:
             are, its = ("is", "its job") if len(stopped) == 1 else ("are", "their jobs")
             yield f"{counted(len(stopped), 'step')} {are} under way now: {its} will be asked to stop."
         else:
-            yield "No job is under way now."
+            yield "No jobs are under way now."
 
     def as_fields(self) -> dict[str, Any]:
         """Return the plan's fields for JSON output."""

@@ -159,7 +159,7 @@ class HeldLetters:
 def hold_letters(desk: Desk, wanted: Collection[str] = (), *, say: Say) -> Iterator[HeldLetters]:
     """Hold the requested letters, or all, for the duration of the block.
 
-    Other letters may be held as well. `say` is called with a sentence if letters are waited for.
+    Other letters may be held as well. Calls `say` with a sentence if it has to wait for letters.
     """
     letters = HeldLetters(desk=desk, say=say)
     try:
@@ -190,7 +190,7 @@ def reason(letter: DeadLetter) -> str:
 def doubt_replay(letters: Sequence[DeadLetter]) -> str:
     """Return a warning about letters that a replay cannot fix, or "".
 
-    Raises `Failure` if the origin of a letter is not known, so that it cannot be replayed.
+    Raises `Failure` if the origin of a letter is unknown, since it cannot be replayed.
     """
     if homeless := [letter.id for letter in letters if not letter.topic]:
         raise Failure(

@@ -1,4 +1,4 @@
-"""Read what explains a run or a step: its documents, and those around it."""
+"""Read the documents that explain a run or a step."""
 
 from __future__ import annotations
 

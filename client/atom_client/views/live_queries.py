@@ -1,7 +1,7 @@
-"""What a page that shows runs live listens to: runs, a run and its steps, items of a loop, schedules.
+"""The queries that live pages listen to: runs, a run and its steps, a loop's items, and schedules.
 
-A listener pays a read for each document that it is sent: all of them at first, and then those that change. So items are
-listened to only where they are shown, and a page that comes back within 30 minutes goes on from its bookmark.
+A listener costs a read for each document sent to it: all of them at first, and then those that change. So items are
+listened to only where they are shown, and a page that reconnects within 30 minutes resumes from its bookmark.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from atom_workflows.ports import Query
 from atom_workflows.schedule_documents import SCHEDULES, tick_path
 
 MOST_RUNS: Final = 200
-"""The runs that are listened to if no number is given."""
+"""How many runs to listen to by default."""
 
 _OPEN: Final = frozenset(OPEN_STATES)
 
@@ -27,11 +27,11 @@ _OPEN: Final = frozenset(OPEN_STATES)
 def listen_to_runs(
     listener: Listener, wanted: RunFilter, *, most: int = MOST_RUNS, since: Bookmark | None = None
 ) -> Listening:
-    """Listen to runs, among them those that are wanted.
+    """Listen to runs, including the wanted ones.
 
-    Choose by `RunFilter.matches`: runs are also sent if they are not wanted, since there is no index on time together
-    with state or workflow. If only open runs are wanted, of which there are few, these are sent, however old they are;
-    otherwise the newest ones.
+    Filter them with `RunFilter.matches`: unwanted runs are sent as well, since there is no index that combines time
+    with state or workflow. If only open runs are wanted, of which there are few, those are sent, no matter how old;
+    otherwise, the newest runs are sent.
     """
     if wanted.states and _OPEN.issuperset(wanted.states):
         return listener.listen(Query(collection=RUNS, where=wanted.conditions(), limit=most), since=since)
@@ -64,7 +64,7 @@ def listen_to_items(
 
 
 def listen_to_schedule_names(listener: Listener, *, since: Bookmark | None = None) -> Listening:
-    """Listen to which files have schedules."""
+    """Listen for changes in which files have schedules."""
     return listener.listen(Query(collection=SCHEDULES), since=since)
 
 

@@ -95,15 +95,15 @@ class MarkPlan:
         yield self._about_step()
         if self.state is StepState.SKIPPED and self.step.outputs:
             yield (
-                f"A skipped step has no outputs: expressions that read {listing(list(self.step.outputs))} of it find "
-                "null, and a step whose expressions need a value fails."
+                f"A skipped step has no outputs: expressions that read {listing(list(self.step.outputs))} from it get "
+                "null, and steps whose expressions need a value fail."
             )
         yield from self._about_reopened() if self.effect is Effect.REOPENS else self._about_others()
 
     def _about_step(self) -> str:
         step, state = self._named, self.state
         if self.effect is Effect.ENDS:
-            unsure = f" Attempt {self.step.attempt} may have started a job, which is not stopped."
+            unsure = f" Attempt {self.step.attempt} may have started a job, which will not be stopped."
             return f"{step} is {self.step.state}, and will be {state} at once.{unsure if self.step.is_unsure else ''}"
         if self.effect is Effect.STOPS_JOB:
             return (
@@ -115,14 +115,14 @@ class MarkPlan:
                 f"{step} is {self.step.state}, and run {self.run.id} is {self.run.state}. The run will be continued, "
                 f"and the step will be {state} without being run."
             )
-        waits = "is given a place" if self.step.awaits_place else "would begin"
-        return f"{step} has not begun. It will be {state} once it {waits}, without being run."
+        waits = "gets a place" if self.step.awaits_place else "would begin"
+        return f"{step} has not begun. Once it {waits}, it will be {state} without being run."
 
     def _about_others(self) -> Iterator[str]:
         when = "Then" if self.effect is not Effect.ENDS else "At once"
         if self.released:
             goes_on = "will be decided" if self.state is StepState.SKIPPED else "will begin"
-            yield f"{when}, what waits only for it {goes_on}: {listing(list(self.released))}."
+            yield f"{when}, the steps that wait only for it {goes_on}: {listing(list(self.released))}."
         for name, needs in list(self.waiting.items())[:_MOST]:
             yield f"{listing([name])} will still be waiting for {listing(list(needs))}."
         if not self.released and not self.waiting:
@@ -137,7 +137,7 @@ class MarkPlan:
         if failed:
             stay = "stays" if len(failed) == 1 else "stay"
             yield (
-                f"{listing(failed)} {stay} unsuccessful, so the run will fail again; `runs retry` then runs again what "
+                f"{listing(failed)} {stay} unsuccessful, so the run will fail again; `runs retry` then reruns what "
                 "did not succeed."
             )
 

@@ -18,7 +18,7 @@ def param_objects(params: Iterable[Param], values: Mapping[str, JsonValue] | Non
 
     A field has the parameter's type, its limits, and its default as it would be typed.
 
-    `values` are the present values, if there are any. A default that an expression computes has no value yet.
+    `values` are the current values, if any. A default that an expression computes has no value yet.
     """
     return [
         {

@@ -47,7 +47,7 @@ def read_nodes_of_steps(store: Store, run: RunRecord, *, with_jobs: bool = True)
     """Return the nodes of the user's steps by id.
 
     The items of a step with `forEach` are left out: there may be thousands, so they are not even read. Without their
-    jobs, the nodes are read much faster, and only with the fields that show how a step of this run is doing.
+    jobs, the nodes are read much faster, with only the fields that show how the run's steps are doing.
     """
     query = Query(collection=steps_path(run.id), where=of_steps(run), limit=PAGE)
     if not with_jobs:
@@ -58,7 +58,7 @@ def read_nodes_of_steps(store: Store, run: RunRecord, *, with_jobs: bool = True)
 def _fields_shown(run: RunRecord) -> list[str]:
     """Return the fields that show how the run's steps are doing.
 
-    Once the run has ended, these are few.
+    Once the run has ended, only a few are needed.
     """
     unused = {"dependents", "expire_at"}
     if run.schema < LANGUAGE_SCHEMA:
@@ -136,7 +136,10 @@ def outlines_without_items(run: RunRecord) -> Query:
 
 
 def read_nodes_with_attempts(store: Store, run: RunRecord) -> dict[str, StepRecord]:
-    """Return a run's nodes by id, without items and jobs, but with the attempts that are kept."""
+    """Return a run's nodes by id, with kept attempts but without jobs.
+
+    Items are left out.
+    """
     kinds = [kind.value for kind in NodeKind if kind is not NodeKind.ITEM]
     where: list[Condition] = [("kind", "in", kinds)] if run.item_count else []
     return _read_outlines(store, run.id, where, (*OUTLINE_FIELDS, "attempts"))
@@ -233,9 +236,9 @@ def read_pages(store: Store, query: Query) -> Iterator[Document]:
 
 
 def _read_ahead(store: Store, query: Query) -> Iterator[Document]:
-    """Yield all documents of a query, reading the next page ahead.
+    """Yield all documents of a query, prefetching the next page.
 
-    The caller must take all of them, or the next page has been read in vain.
+    The caller should consume all of them; otherwise, the prefetched page is wasted.
     """
     with ThreadPoolExecutor(1) as ahead:
         page = store.query(query)

@@ -32,7 +32,7 @@ AS_STARTED: Final = "using the file as it was when the run was started. If the f
 
 
 class Chosen(NamedTuple):
-    """What a user names for a retry: the steps of `--from` and of `--only`, and `--failed`."""
+    """What a user chooses for a retry: the steps of `--from` and `--only`, and `--failed`."""
 
     first: Sequence[str] = ()
     only: Sequence[str] = ()
@@ -57,7 +57,7 @@ class RerunPlan:
     def has_never_begun(self) -> bool:
         """True if the run was cancelled while it was QUEUED.
 
-        Its steps have never been written.
+        Its steps were never written.
         """
         return self.run.started_at is None and len(self.steps) + len(self.kept) < self.run.step_count
 
@@ -68,12 +68,12 @@ class RerunPlan:
 
     @property
     def summary(self) -> str:
-        """What the retry does to the run, and with how many steps."""
+        """What the retry does, and how many steps it runs."""
         return f"{self._does}.{self._lists}"
 
     @property
     def sentence(self) -> str:
-        """The summary, with the file that is used."""
+        """The summary, with the version of the file that is used."""
         return f"{self._does}, {AS_STARTED}{self._lists}"
 
     @property
@@ -92,7 +92,7 @@ class RerunPlan:
     def digest(self) -> str:
         """A digest of what runs again and what is kept.
 
-        It changes with every change that matters to the retry.
+        It changes whenever anything that matters to the retry changes.
         """
         run, nodes = self.run, sorted(self.nodes.values(), key=lambda node: node.id)
         states = [(node.id, node.state.value, node.id in self.again) for node in nodes]

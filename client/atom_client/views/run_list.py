@@ -56,9 +56,9 @@ class RunOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """The runs to list: those that meet every condition that is given.
+    """The runs to list: those that meet all of the given conditions.
 
-    `workflow` is the name or the file of a workflow, and `id_begins` the beginning of ids.
+    `workflow` is the name or the file of a workflow, and `id_begins` is a prefix of run ids.
     """
 
     states: Sequence[RunState] = ()
@@ -74,9 +74,9 @@ class RunFilter:
         return bool(self.states or self.workflow or self.labels or self.since or self.id_begins)
 
     def matches(self, run: Mapping[str, Any]) -> bool:
-        """Return True if the run with these stored fields is to be listed.
+        """Return True if a run with these stored fields should be listed.
 
-        The beginning of its id is not checked, since an id is not a field.
+        The prefix of its id is not checked, since the id is not a field.
         """
         labels = run.get("labels") or {}
         return (
@@ -116,7 +116,7 @@ class RunsPage:
 def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, now: datetime) -> RunsPage:
     """Return a page of runs; page numbers start at 1.
 
-    Raises `NoSuchPage`, or `Misuse` if the name of the workflow is too long to be searched for.
+    Raises `NoSuchPage`, or `Misuse` if the workflow's name is too long to search for.
     """
     if len(wanted.workflow) > LONGEST_NAME and not is_file(wanted.workflow):
         raise Misuse(f"--workflow has {len(wanted.workflow):,} characters; at most {LONGEST_NAME} are allowed")
@@ -151,7 +151,7 @@ def page_of_newest(
 
 
 class NoSuchPage(Misuse):
-    """There are fewer pages of the list than this."""
+    """The list has fewer pages than the requested number."""
 
     def __init__(self, number: int, *, pages: int, size: int) -> None:
         self.pages = pages
@@ -286,7 +286,7 @@ class Progress(NamedTuple):
 def count_progress(store: Store, runs: Sequence[RunRecord]) -> dict[str, Progress]:
     """Return the progress of open runs by run id.
 
-    If there are many, only that of the first ones is counted.
+    If there are many, progress is counted only for the first ones.
     """
     begun = [run for run in runs if not run.state.is_terminal and run.started_at is not None]
     return {
@@ -300,7 +300,7 @@ def count_progress(store: Store, runs: Sequence[RunRecord]) -> dict[str, Progres
 
 
 def describe_none(wanted: RunFilter) -> str:
-    """Say that no runs were found, and what was searched."""
+    """Say that no runs were found, and what was searched for."""
     if not wanted.has_conditions:
         return "There are no runs yet."
     conditions = []

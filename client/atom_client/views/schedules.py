@@ -34,7 +34,7 @@ def zoned(instant: datetime, zone: str) -> str:
 
 
 def instant_meant(at: datetime, zone: str | None, *, name: str = "--at") -> datetime:
-    """Return in UTC the time that a user gave as `name`.
+    """Return the time that a user gave as `name`, in UTC.
 
     A time without an offset is taken to be in `zone`. Raises `Misuse` if there is no such time.
     """
@@ -149,17 +149,20 @@ def resumed_line(schedules: FileSchedules) -> str:
 def pause_preview(found: FileSchedules, now: datetime) -> Iterator[str]:
     """Yield sentences about what pausing the schedules would do.
 
-    Raises `Failure` if they are paused already.
+    Raises `Failure` if they are already paused.
     """
     if found.paused_at is not None:
         raise Failure(f"the schedules of {name_of(found.path)} are already paused")
     yield f"This pauses {counted(len(found.entries), 'schedule')} of {name_of(found.path)}."
     following = min((at for at, _ in found.next_instants()), default=None)
     if following is not None and following > now:
-        yield f"The run at {zoned(following, found.zone)} and all later ones will not start until they are resumed."
+        yield (
+            f"The run at {zoned(following, found.zone)} and all later ones will not start until the schedules are "
+            "resumed."
+        )
     elif following is not None:
-        yield "A run that is due already still starts; all later ones will not start until they are resumed."
-    yield "Runs that have begun go on."
+        yield "A run that is already due will still start; later ones will not start until the schedules are resumed."
+    yield "Runs that have already started will continue."
 
 
 def resume_preview(found: FileSchedules, now: datetime) -> Iterator[str]:
@@ -172,13 +175,13 @@ def resume_preview(found: FileSchedules, now: datetime) -> Iterator[str]:
     following = min((at for at, _ in resume(found, now).next_instants()), default=None)
     starts = "" if following is None else f"; the next run starts at {zoned(following, found.zone)}"
     yield f"This resumes {counted(len(found.entries), 'schedule')} of {name_of(found.path)}{starts}."
-    yield "Runs that were missed while they were paused are not started."
+    yield "Runs that were missed during the pause will not be started."
 
 
 def schedules_digest(found: FileSchedules) -> str:
-    """Return what the preview of a pause depends on.
+    """Return a digest of what the preview of a pause depends on.
 
-    That is the file, and when its schedules were paused or resumed.
+    It covers the file, and when its schedules were last paused or resumed.
     """
     latest = found.changes[-1].at.isoformat() if found.changes else ""
     return f"{found.generation}/{found.paused_at}/{latest}"

@@ -1,4 +1,4 @@
-"""Read the time since which runs are listed."""
+"""Parse the earliest creation time of the runs to list."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _DAYS_AGO: Final = {"today": 0, "yesterday": 1}
 
 
 def since_of(text: str, now: datetime, *, name: str = "--since") -> datetime:
-    """Return the time that the text means.
+    """Return the time that the text denotes.
 
-    The text is a time (local unless it has an offset), a duration before now, `today` or `yesterday`. A day stands for
-    its beginning. `name` is what the user calls it.
+    The text is a time (local unless it has an offset), a duration before now, `today` or `yesterday`. A day means
+    its start. `name` is what the user calls it.
     """
     meant = text.strip().lower()
     try:

@@ -67,10 +67,10 @@ def count_line(steps: Sequence[StepRecord], total: int) -> str:
 def remark(step: StepRecord, loop: LoopView | None = None) -> str:
     """Return a step's message on one line.
 
-    The message is preceded by those of the following that apply: the run from which the step was kept, a note that the
+    The message is preceded by whichever of the following apply: the run from which the step was kept, a note that the
     failure is tolerated, the state of a job that the Task Runner has not started yet, the reason why the step ended,
     and the counts of its items. The counts replace the message if the step has not ended, or if it failed because too
-    many of its items did. The message of a step that waits is the mark with which it will end, if there is one.
+    many of its items did. For a waiting step, the message is the mark with which it will end, if any.
     """
     job_state = one_line(step.job_state) if step.state is StepState.RUNNING else ""
     not_running = job_state if job_state != StepState.RUNNING.value else ""

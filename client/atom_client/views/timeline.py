@@ -1,6 +1,6 @@
-"""When each step of a run waited and ran, and the path of steps that decided how long the run took.
+"""The timeline of a run's steps, and the critical path through them.
 
-All of it follows from times in documents: nothing is read here. A run that was retried is shown from its last retry on.
+Everything is derived from times in documents; nothing is read here. A retried run is shown from its last retry on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from atom_workflows.core.states import StepState
 
 
 class Part(StrEnum):
-    """What a step, or its run, does during a part of its time."""
+    """What a step or its run does during part of its time."""
 
     DEPENDENCIES = "dependencies"
     SLOT = "slot"
@@ -46,9 +46,9 @@ WORDS: Final[Mapping[Part, str]] = {
     Part.ITEMS: "running items",
     Part.BACK_OFF: "in back-off",
     Part.EARLIER: "in earlier attempts",
-    Part.COORDINATION: "between these",
+    Part.COORDINATION: "coordinating",
 }
-"""What a part's time was spent on, worded to follow a duration."""
+"""Words for what each part's time was spent on, phrased to follow a duration."""
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -66,7 +66,7 @@ class Row:
     """A step and its times, in order and without overlaps.
 
     `released_at` is when the last of its dependencies ended, or None if one of them has not. `after` is the dependency
-    that ended last, of those that have ended.
+    that has ended last so far.
     """
 
     step: StepRecord
@@ -76,7 +76,7 @@ class Row:
 
 
 class PathStep(NamedTuple):
-    """A step on the critical path: the part of the run's time that it accounts for, and what that was spent on."""
+    """A step on the critical path: the part of the run's time that it accounts for, and what that time was spent on."""
 
     id: str
     start: datetime
@@ -86,7 +86,7 @@ class PathStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """A run from `begin` to `end`, which is now if it is open."""
+    """A run from `begin` to `end`; while the run is open, `end` is the current time."""
 
     run: RunRecord
     begin: datetime
@@ -95,12 +95,15 @@ class Timeline:
 
     @property
     def totals(self) -> dict[Part, timedelta]:
-        """How much time all steps together spent on each part."""
+        """The total time that all steps spent in each part."""
         return _sum((bar.part, bar.end - bar.start) for row in self.rows for bar in row.bars)
 
 
 def lay_out_times(run: RunRecord, nodes: Mapping[str, StepRecord], now: datetime) -> Timeline:
-    """Return the timeline of a run whose nodes have all been read, without items and with kept attempts."""
+    """Return the timeline of a run.
+
+    `nodes` are all of its nodes except items, with their kept attempts.
+    """
     begin = last_start(run)
     end = max(begin, (run.finished_at if run.state.is_terminal else None) or now)
     seen = _Dependencies(nodes)
@@ -115,7 +118,7 @@ def lay_out_times(run: RunRecord, nodes: Mapping[str, StepRecord], now: datetime
 
 
 class _Dependencies:
-    """Finds the steps on which others depend, through the nodes that the compiler added."""
+    """Finds the steps on which others depend, looking through the nodes that the compiler added."""
 
     def __init__(self, nodes: Mapping[str, StepRecord]) -> None:
         self._nodes = nodes
@@ -123,7 +126,7 @@ class _Dependencies:
         self._known: dict[str, tuple[StepRecord | None, bool]] = {}
 
     def last_of(self, ids: Iterable[str]) -> tuple[StepRecord | None, bool]:
-        """Return the step that ended last, of those that have ended, and True if all have."""
+        """Return the step that ended last, and True if all have ended."""
         last, are_ended = None, True
         for one in ids:
             found, is_ended = self._end_of(one)
@@ -146,7 +149,7 @@ class _Dependencies:
 def _bars_of(
     step: StepRecord, begin: datetime, released_at: datetime | None, end: datetime, now: datetime
 ) -> list[Bar]:
-    """Return a step's parts since `begin`, one after the other."""
+    """Return a step's bars since `begin`, in order and without overlaps."""
     if step.state.is_terminal and (step.finished_at is None or step.finished_at < begin):
         return []  # It was kept from before a retry, or from another run.
     until = step.finished_at if step.state.is_terminal else end
@@ -206,7 +209,7 @@ def find_critical_path(timeline: Timeline) -> list[PathStep]:
     """Return the steps that decided how long the run took, in order.
 
     Each begins when the one before it ends: that was the last dependency it waited for. The last is the step that ended
-    last or, while the run is open, the step that has been ready for the longest and has not ended.
+    last or, while the run is open, the unfinished step that has been ready the longest.
     """
     rows = {row.step.id: row for row in timeline.rows}
     row = _find_last(timeline)
@@ -242,7 +245,7 @@ def _find_last(timeline: Timeline) -> Row | None:
 
 
 def _parts_within(bars: Sequence[Bar], start: datetime, end: datetime) -> dict[Part, timedelta]:
-    """Return what a time was spent on; what no bar covers is coordination."""
+    """Return how a period was spent; time without a bar is coordination."""
     found = _sum((bar.part, min(bar.end, end) - max(bar.start, start)) for bar in bars)
     found = {part: took for part, took in found.items() if part is not Part.DEPENDENCIES}
     rest = end - start - sum(found.values(), timedelta())
@@ -250,7 +253,7 @@ def _parts_within(bars: Sequence[Bar], start: datetime, end: datetime) -> dict[P
 
 
 def _sum(parts: Iterable[tuple[Part, timedelta]]) -> dict[Part, timedelta]:
-    """Return the sum of each part's positive durations, in the order of `Part`."""
+    """Sum each part's positive durations, in the order of `Part`."""
     found: dict[Part, timedelta] = {}
     for part, took in parts:
         if took > timedelta():
@@ -259,17 +262,17 @@ def _sum(parts: Iterable[tuple[Part, timedelta]]) -> dict[Part, timedelta]:
 
 
 def sum_path(timeline: Timeline, path: Sequence[PathStep]) -> dict[Part, timedelta]:
-    """Return what the whole time of the run was spent on along its critical path."""
+    """Return how the run's time was spent along its critical path."""
     last = path[-1].end if path else timeline.begin
     spent = [(part, took) for step in path for part, took in step.parts.items()]
     return _sum([*spent, (Part.COORDINATION, timeline.end - last)])
 
 
 def describe_path(timeline: Timeline, path: Sequence[PathStep]) -> str:
-    """Return a sentence about how long the run took, and where that time went on its critical path."""
+    """Describe how long the run took, and where the time went."""
     is_open = not timeline.run.state.is_terminal
     took = lasted(timeline.end - timeline.begin)
     spent = ", ".join(f"{lasted(time)} {WORDS[part]}" for part, time in sum_path(timeline, path).items())
-    since = " since its last retry" if timeline.run.retries else ""
+    since = ", counted from its last retry" if timeline.run.retries else ""
     first = f"The run has taken {took} so far" if is_open else f"The run took {took}"
-    return f"{first}{since}{f', on its critical path: {spent}' if spent else ''}."
+    return f"{first}{since}{f'; its critical path spent {spent}' if spent else ''}."

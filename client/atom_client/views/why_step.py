@@ -188,7 +188,7 @@ def kept_facts(step: StepRecord) -> Iterator[tuple[str, str]]:
 
 
 def mark_facts(step: StepRecord) -> Iterator[tuple[str, str]]:
-    """Yield facts about the person who marked the step."""
+    """Yield who marked the step, when and why."""
     if not step.is_marked:
         return
     from atom_workflows.core.marks import WORDS, read_mark  # noqa: PLC0415 (people mark few steps)
@@ -231,7 +231,7 @@ def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
     if step.when is not None:
         place = f"(line {step.when.line})"
         if step.is_marked:
-            yield "when", f"`{one_line(step.when.text)}` {place}: not asked, since the step is marked"
+            yield "when", f"`{one_line(step.when.text)}` {place}: not evaluated, since the step is marked"
         elif step.because and not (step.by_choice and "trigger" in step.because):
             yield "when", f"{one_line(step.because)} {place}"
         else:

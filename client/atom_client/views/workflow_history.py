@@ -1,4 +1,4 @@
-"""The newest runs of a workflow with the states of their steps, from a bounded number of documents."""
+"""The newest runs of a workflow with their steps' states, read from a bounded number of documents."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from atom_workflows.step_documents import step_record
 
 MOST_RUNS: Final = 30
 MOST_STEPS_READ: Final = 5_000
-"""The maximum number of steps that a history reads, over all of its runs."""
+"""The maximum number of steps that a history reads across all of its runs."""
 
 MOST_RUNS_SEARCHED: Final = 1_000
-"""The maximum number of runs that are searched twice: among the newest of all, and among those of the workflow."""
+"""The maximum number of runs in each of the two searches: the newest of all workflows, and those of one workflow."""
 
 _PAGE: Final = 100
 _RUN_FIELDS: Final = ("schema", "workflow", "created_at")
@@ -40,7 +40,7 @@ _SHOWN: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.EXPAND.val
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastRun:
-    """A run and its steps in order, or None instead of the steps if they were too many to be read."""
+    """A run and its steps in order; `steps` is None if there were too many to read."""
 
     run: RunRecord
     steps: Sequence[StepRecord] | None
@@ -95,8 +95,8 @@ class WorkflowHistory:
             )
         if not self.is_complete:
             sentences.append(
-                f"It has more than {MOST_RUNS_SEARCHED:,} runs, so only those among the newest {MOST_RUNS_SEARCHED:,} "
-                "of all workflows are shown."
+                f"The workflow has more than {MOST_RUNS_SEARCHED:,} runs, so only those among the newest "
+                f"{MOST_RUNS_SEARCHED:,} of all workflows are shown."
             )
         return " ".join(sentences)
 
@@ -134,9 +134,9 @@ def _read_steps(store: Store, run: RunRecord, most: int) -> list[Document] | Non
 def _find_newest(store: Store, workflow: str, most: int) -> tuple[list[str], bool]:
     """Return the ids of a workflow's newest runs.
 
-    Also returns whether no others can be newer.
+    Also returns True if these are certain to be the newest.
 
-    There is no index by workflow and time: the newest runs of all are searched first, and then, if they are not too
+    There is no index by workflow and time: the newest runs of all workflows are searched first and then, unless too
     many, all runs of the workflow.
     """
     newest = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=_PAGE, fields=_RUN_FIELDS)

@@ -209,7 +209,7 @@ class Database:
     def listen(self, listener: Listener, number: int, target: Target, since: ResumePoint | int | None = None) -> None:
         """Add a target to a listener.
 
-        `number` is one that the listener does not use yet. `since` is what to resume from: a point that `look`
+        `number` must not be in use by the listener. `since` is what to resume from: a point that `look`
         returned, or a time in microseconds since 1970.
         """
         point = ResumePoint(self._listeners.instance, since) if isinstance(since, int) else since
@@ -220,7 +220,7 @@ class Database:
     def look(self, listener: Listener) -> tuple[Look, ResumePoint]:
         """Return what has changed for a listener since its last look.
 
-        Also returns the point up to which that goes. A new target is shown everything, or what has changed since the
+        Also returns the point from which to resume. A new target is shown everything, or what has changed since the
         point from which it resumes. Raises `Unavailable` if the listener is too slow.
         """
         with self._lock:
@@ -231,7 +231,7 @@ class Database:
     def stop_listening(self, listener: Listener, number: int | None = None) -> None:
         """Remove a target, or the whole listener.
 
-        Nothing happens if it has been removed before.
+        Does nothing if it has already been removed.
         """
         with self._lock:
             if number is None:

@@ -36,4 +36,4 @@ class Unavailable(FirestoreError):
 
 
 class ResourceExhausted(FirestoreError):
-    """The server has as many listeners as it can serve."""
+    """The server already has as many listeners as it can serve."""

@@ -34,7 +34,7 @@ def run(storage: Storage, query: Query, overlay: Overlay) -> list[Record]:
 def choose(candidates: Iterable[Record], query: Query, *, in_order: bool = False) -> list[Record]:
     """Return the matches among some documents in order, with the selected fields.
 
-    If the documents are given in the order of the results, no more of them are taken than the limit asks for.
+    If the documents come in the order of the results, no more are consumed than the limit requires.
     """
     if query.offset < 0 or (query.limit or 0) < 0:
         raise InvalidArgument("offset and limit must not be negative")
@@ -88,6 +88,6 @@ def project(record: Record, select: Iterable[FieldPath]) -> Record:
 
 @lru_cache(maxsize=64)
 def _split_selection(select: tuple[FieldPath, ...]) -> tuple[frozenset[str], tuple[FieldPath, ...]]:
-    """Return the names of whole fields, and the paths into others."""
+    """Return the names of fields selected whole, and the paths into others."""
     whole = frozenset(path[0] for path in select if len(path) == 1 and path != NAME)
     return whole, tuple(path for path in select if len(path) > 1)

@@ -25,9 +25,9 @@ _IS_RUN: Final = "instr(substr(path, 6), '/') = 0 AND substr(path, 1, 5) = 'runs
 _CREATED_AT: Final = """
     coalesce(CAST(substr(fields, nullif(instr(fields, '"created_at":{"":["time",'), 0) + 25, 20) AS INTEGER), 0)
 """
-"""When a run was created, in microseconds since 1970; 0 if its text does not say (see stored_fields.py).
+"""When a run was created, in microseconds since 1970; 0 if its stored text does not tell (see stored_fields.py).
 
-Nothing else in a run is a time of that name. SQLite's functions for JSON may not be used in an index.
+No other time in a run has that name. SQLite's functions for JSON may not be used in an index.
 """
 
 _RUNS_BY_TIME: Final = "runs_by_time"
@@ -63,7 +63,7 @@ _MOST_ROWS: Final = 500
 """Documents in one statement; SQLite limits its values."""
 
 _ROWS_READ: Final = 1_000
-"""Documents of a collection that are read together; the reader may need no more of them."""
+"""How many documents of a collection are read at a time; the reader may not need more."""
 
 _DELETE: Final = "DELETE FROM documents WHERE database = ? AND path = ?"
 _NOTE: Final = "INSERT INTO notes VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
@@ -86,7 +86,7 @@ class Kept(Protocol):
 
 
 class Span(NamedTuple):
-    """The first `limit` runs by time; with `after`, a time and a path, the first ones behind it."""
+    """The first `limit` runs by time; with `after`, a time and a path, the first ones after it."""
 
     descending: bool
     after: tuple[int, str] | None
@@ -155,7 +155,7 @@ class History:
         return KeptDatabase(self, name)
 
     def select(self, condition: str, *values: Any) -> Iterator[Record]:
-        """Yield the documents that a condition of SQL chooses.
+        """Yield the documents that match an SQL condition.
 
         Raises `Unavailable`.
         """
@@ -163,7 +163,7 @@ class History:
             yield StoredRecord(path, text, created, updated)
 
     def rows(self, columns: str, condition: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Return some columns of the documents that a condition of SQL chooses.
+        """Return some columns of the documents that match an SQL condition.
 
         Raises `Unavailable`.
         """
@@ -250,9 +250,9 @@ class KeptDatabase:
             yield from self._history.select("database = ? AND path = ?", self._name, path)
 
     def collection(self, path: str, after: str = "") -> Iterator[Record]:
-        """Yield the documents directly in a collection, in the order of their names.
+        """Yield the documents directly in a collection, ordered by name.
 
-        With `after`, a path, only those behind it are yielded.
+        With `after`, a path, only those after it are yielded.
         """
         condition, values = self._directly_in(path)
         while True:
@@ -272,7 +272,7 @@ class KeptDatabase:
         return int(self._history.rows("count(*)", condition, *values)[0][0])
 
     def runs(self, span: Span) -> Iterator[Record]:
-        """Yield the runs of a span, after all whose time is not known."""
+        """Yield all runs whose time is unknown, then those of a span."""
         yield from self._history.select(f"{_IS_RUN} AND database = ? AND {_CREATED_AT} <= 0", self._name)
         direction, beyond = ("DESC", "<") if span.descending else ("ASC", ">")
         begin = "" if span.after is None else f"AND ({_CREATED_AT}, path) {beyond} (?, ?)"

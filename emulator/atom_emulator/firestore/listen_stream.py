@@ -1,4 +1,4 @@
-"""One stream of a listener: requests to add or remove targets come in, what there is and what changes goes out."""
+"""One stream of a listener: it takes requests to add or remove targets, and sends documents and their changes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from atom_emulator.firestore.request_codec import decode_query, path_in
 from atom_emulator.firestore.statuses import status_of
 
 IDLE_S: Final = 30.0
-"""After this long without a change, a stream reports that there was none, and a newer point from which to resume."""
+"""After this long without a change, a stream reports that nothing has changed, and sends a newer resume point."""
 
 MOST_TARGETS: Final = 100
-"""Targets of one stream; each is matched with every commit."""
+"""The maximum number of targets of one stream; each is checked against every commit."""
 
 _MOST_REQUESTS: Final = 1_000
 _NO_CHANGE, _ADD, _REMOVE, _CURRENT, _RESET = range(5)
@@ -56,12 +56,12 @@ class ListenStream:
         self._once: set[int] = set()
 
     def request(self, message: Any) -> None:
-        """Have a target added or removed once earlier responses have been taken."""
+        """Queue a request to add or remove a target."""
         with self._changed:
             self._requests.append(message)
             if len(self._requests) > _MOST_REQUESTS:
                 self._requests.clear()
-                self._end(ResourceExhausted(f"more than {_MOST_REQUESTS:,} requests wait on one stream"))
+                self._end(ResourceExhausted(f"more than {_MOST_REQUESTS:,} requests are waiting on one stream"))
             self._changed.notify()
 
     def end(self, error: FirestoreError | None = None) -> None:
@@ -85,7 +85,7 @@ class ListenStream:
     def responses(self) -> Iterator[Any]:
         """Yield responses as they become due, until the stream ends.
 
-        Raises the `FirestoreError` with which the stream ends.
+        Raises the `FirestoreError` that ended the stream, if any.
         """
         try:
             while (requests := self._wait()) is not None:
@@ -97,9 +97,9 @@ class ListenStream:
                 self._find_database(self._name).stop_listening(self._listener)
 
     def _wait(self) -> list[Any] | None:
-        """Return the requests that have come, or None if the stream ends.
+        """Return the requests that have arrived, or None if the stream ends.
 
-        Waits for a request or a change, but not for long if neither comes.
+        Waits for a request or a change, but returns before long if neither comes.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._requests or self._is_woken or self._has_ended, self._idle_s)
@@ -137,9 +137,9 @@ class ListenStream:
         targets = self._listener.targets
         number = target.target_id or max(targets, default=0) + 1
         if number < 0:
-            raise InvalidArgument(f"{number} is not the number of a target; it must be positive")
+            raise InvalidArgument(f"{number} is not a valid target number; it must be positive")
         if number in targets:
-            raise InvalidArgument(f"the stream has a target {number} already; remove it first")
+            raise InvalidArgument(f"the stream already has a target {number}; remove it first")
         yield _target_change(_ADD, number)
         try:
             if len(targets) >= MOST_TARGETS:
@@ -220,7 +220,7 @@ def _resume_point(target: Any) -> ResumePoint | int | None:
 
 
 def _target_change(kind: int, number: int | None, point: ResumePoint | None = None) -> Any:
-    """Return a change of one target, or of all without a number."""
+    """Return a change of one target, or of all if unnumbered."""
     response = pb.ListenResponse()
     response.target_change.target_change_type = kind
     if number is not None:

@@ -1,4 +1,4 @@
-"""Listeners: what they are shown at first, and what has changed each time that they look again."""
+"""Listeners: what they are shown at first, and what has changed each time they look again."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from atom_emulator.firestore.writes import Record
 # their update times tell. Deleted documents have none, so the paths of the last ones are remembered.
 
 MOST_DELETED: Final = 10_000
-"""Deletions that are remembered, at any time. Whoever resumes from before them begins anew."""
+"""The maximum number of remembered deletions. A listener that resumes from before them starts over."""
 
 MOST_TOUCHED: Final = 100_000
-"""Changed documents that may wait for one listener."""
+"""The maximum number of changed documents that may be waiting for one listener."""
 
 _MOST_DIGITS: Final = 20
 
@@ -35,7 +35,7 @@ _MOST_DIGITS: Final = 20
 class Changes(NamedTuple):
     """What a listener has not been shown yet.
 
-    `left` are paths of documents that exist but match no longer. With `is_reset`, all that was shown before is void.
+    `left` are paths of documents that exist but no longer match. With `is_reset`, everything shown before is void.
     """
 
     shown: Sequence[Record] = ()
@@ -45,7 +45,7 @@ class Changes(NamedTuple):
 
 
 class Target(Protocol):
-    """Documents that one may listen to."""
+    """Documents that a listener can listen to."""
 
     @property
     def is_window(self) -> bool:
@@ -56,17 +56,17 @@ class Target(Protocol):
         """The documents that are reported even if they do not exist."""
 
     def covers(self, record: Record) -> bool:
-        """Return True if the document can be among them, whatever it contains."""
+        """Return True if the document could belong, whatever its contents."""
 
     def scan(self, storage: Storage) -> Iterable[Record]:
-        """Return every document that it covers."""
+        """Return every document that the target covers."""
 
     def find(self, storage: Storage, among: Collection[str] | None) -> list[Record]:
-        """Return the documents in order, or those among some paths."""
+        """Return the documents in order; with `among`, only those at these paths."""
 
 
 class QueryTarget:
-    """The matches of a query. Raises `InvalidArgument` for one that can never be run, or not be listened to."""
+    """The matches of a query. Raises `InvalidArgument` if it can never be run, or cannot be listened to."""
 
     paths: Final[Collection[str]] = ()
 
@@ -125,7 +125,7 @@ def _existing(storage: Storage, paths: Iterable[str]) -> Iterator[Record]:
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """A moment up to which a listener knows the documents. It can only be resumed where it was made."""
+    """The moment up to which a listener knows the documents. Only the database that made it can resume from it."""
 
     instance: str
     time: int
@@ -138,7 +138,7 @@ class ResumePoint:
 def decode_token(token: bytes) -> ResumePoint:
     """Return the point in a resume token.
 
-    Any other token means a point that no database knows.
+    Any other token yields a point that no database knows.
     """
     instance, _, time = token.decode("ascii", "replace").rpartition(".")
     is_number = time.isascii() and time.isdecimal() and len(time) < _MOST_DIGITS
@@ -155,9 +155,9 @@ class Watched:
         self._versions: dict[str, int] = {}
 
     def begin(self, storage: Storage, deleted: Iterable[Record] | None) -> Changes:
-        """Return what there is at first.
+        """Return what to show the listener first.
 
-        `deleted` are the documents that were deleted since the point from which to resume; None if that is unknown.
+        `deleted` are the documents deleted since the point from which to resume, or None if they are unknown.
         """
         self.is_new = False
         found = self.target.find(storage, None)
@@ -176,7 +176,7 @@ class Watched:
         return Changes(shown=found, deleted=missing, is_reset=self.resumes_from is not None)
 
     def follow(self, storage: Storage, touched: Collection[str]) -> Changes:
-        """Return what has changed, given the documents that commits have changed since."""
+        """Return what has changed, given the documents touched by commits since."""
         found = self.target.find(storage, touched)
         now = {record.path: record.updated for record in found}
         shown = [record for record in found if self._versions.get(record.path) != record.updated]
@@ -193,7 +193,7 @@ class Watched:
 
 
 class Listener:
-    """One who listens to some targets, by their numbers; `wake` is called, from any thread, when it ought to look."""
+    """A listener to some targets, by number; `wake` is called, from any thread, when the listener should look."""
 
     def __init__(self, wake: Callable[[], None], *, most_touched: int = MOST_TOUCHED) -> None:
         self.targets: dict[int, Watched] = {}
@@ -213,13 +213,13 @@ class Listener:
         self._wake()
 
     def take_touched(self) -> set[str]:
-        """Return the documents that have changed since the last time.
+        """Return the documents that have changed since the last call.
 
         Raises `Unavailable` if there were too many to remember.
         """
         if self._is_behind:
             raise Unavailable(
-                f"this listener is too slow: more than {self._most_touched:,} changed documents wait for it. Connect "
+                f"this listener is too slow: more than {self._most_touched:,} changed documents are waiting. Connect "
                 "again and resume."
             )
         touched, self._touched = self._touched, set()
@@ -227,7 +227,7 @@ class Listener:
 
 
 Look: TypeAlias = Mapping[int, Changes]
-"""What has changed for each target that is new or for which anything has."""
+"""What has changed, for each target that is new or has changes."""
 
 
 @dataclass(slots=True)
@@ -255,14 +255,14 @@ class Listeners:
             listener.note(record)
 
     def open(self, listener: Listener) -> None:
-        """Begin to note changes for a listener, unless that has begun."""
+        """Start noting changes for a listener, unless that has already begun."""
         if listener not in self._open:
             self._open.append(listener)
 
     def look(self, listener: Listener, storage: Storage, time: int) -> tuple[Look, ResumePoint]:
         """Return what a listener has not been shown yet.
 
-        Also returns the point up to which that goes. New targets begin. `time` is that of the look; it is later than
+        Also returns the point from which to resume later. New targets are started. `time` is now; it is later than
         all commits.
         """
         touched = listener.take_touched()
@@ -280,7 +280,7 @@ class Listeners:
             self._open.remove(listener)
 
     def _deleted_since(self, point: ResumePoint | None, now: int) -> list[Record] | None:
-        """Return the documents deleted since, or None if not known."""
+        """Return the documents deleted since a point, or None if unknown."""
         if point is None or point.instance != self.instance or not self.since <= point.time <= now:
             return None
         return [record for record in self._deleted if record.updated > point.time]

@@ -1,4 +1,4 @@
-"""The coordinator's Store on the embedded database, in process, for unit and simulation tests; and its Listener."""
+"""The coordinator's Store and Listener on the embedded database, in process, for unit and simulation tests."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class MemoryStore:
 
 
 class MemoryListener:
-    """Implements `atom_workflows.listening.Listener` on the documents of a store in process."""
+    """Implements `atom_workflows.listening.Listener` on the documents of an in-process store."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._database = store.database
@@ -112,9 +112,9 @@ _TARGET: Final = 1
 
 
 class MemoryListening:
-    """Looks at the database when it is asked for a batch, so it needs no thread. Only `close` may be called by others.
+    """Looks at the database when it is asked for a batch, so it needs no thread. Other threads may only call `close`.
 
-    A time to wait is one of the real clock, so where time is virtual, give 0.
+    Waiting times are in real time, so pass 0 where time is virtual.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class MemoryListening:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise the port's errors for those of the database."""
+    """Translate the database's errors into those of the port."""
     try:
         yield
     except errors.AlreadyExists as error:
@@ -208,7 +208,7 @@ def translate_errors() -> Iterator[None]:
 
 
 def to_document(record: Record) -> Document:
-    """Return a document of the port that shares nothing with the stored one."""
+    """Convert a stored document into one of the port, sharing nothing."""
     return Document(path=record.path, fields=_copy(record.fields), version=record.updated)
 
 
@@ -263,7 +263,7 @@ def _guard(write: Update | Upsert) -> Precondition:
 
 
 def to_core_query(query: Query) -> queries.Query:
-    """Return a query of the port as one of the database."""
+    """Convert a query of the port into one of the database."""
     parent, _, collection = query.collection.rpartition("/")
     conditions = tuple(
         Compare(parse_field_path(name), Op(operator), _normalize(value)) for name, operator, value in query.where

@@ -32,7 +32,7 @@ _OPTIONS: Final = (
 _WORKERS: Final = 1
 MOST_LISTENERS: Final = 500
 _REFUSING: Final = 8
-"""Threads that remain to refuse further listeners."""
+"""Spare threads for refusing further listeners."""
 
 Method: TypeAlias = Callable[[Any], Any]
 
@@ -42,7 +42,7 @@ class FirestoreServer:
 
     In addition to the service, it answers `/atom.emulator/Counters` with JSON bytes, and `/atom.emulator/Reset` sets
     the counters to zero. Both accept an empty request. With `same_user`, calls from other users' processes are refused.
-    With `history`, the documents are kept there. Beyond `most_listeners` streams of listeners, others are refused.
+    With `history`, the documents are kept there. Listeners beyond `most_listeners` streams are refused.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class FirestoreServer:
 
     @property
     def listeners(self) -> int:
-        """The number of streams on which someone listens."""
+        """The number of streams with an active listener."""
         return len(self._streams)
 
     def stop(self, grace: float = 0.2) -> None:
@@ -150,7 +150,7 @@ class FirestoreServer:
         return call
 
     def _admit(self, method: str, context: grpc.ServicerContext) -> None:
-        """Count a call, or end it if it may not be made."""
+        """Count a call, or abort it if it is not allowed."""
         if self._same_user and not is_same_user(context.peer(), connected_to=self.port):
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "this Firestore serves only the user who started it")
         self.counters.count_call(method)
@@ -170,7 +170,7 @@ class FirestoreServer:
 
 
 def _pass_on(requests: Iterator[Any], stream: ListenStream) -> None:
-    """Pass a listener's requests on, and end its stream after them."""
+    """Pass on a listener's requests, then end its stream."""
     with suppress(grpc.RpcError):  # the client has gone
         for request in requests:
             stream.request(request)

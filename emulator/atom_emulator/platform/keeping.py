@@ -123,7 +123,7 @@ class Keeping:
     def announced(self, environment: Mapping[str, str]) -> Iterator[None]:
         """Let commands find the platform by these variables while the block lasts.
 
-        That of a single run is only found by commands about the run.
+        The platform of a single run is found only by commands about that run.
         """
         with self.folder.announced(environment, only_run=self._options.only_run):
             yield

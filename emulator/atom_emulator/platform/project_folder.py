@@ -126,8 +126,8 @@ class ProjectFolder:
     def announced(self, environment: Mapping[str, str], *, only_run: str = "") -> Iterator[None]:
         """Let commands in this project find the platform by these variables.
 
-        They find it while the block lasts. With `only_run`, only commands about that run do: there may be other
-        platforms, with a run each.
+        It is found while the block lasts. With `only_run`, only commands about that run find it: there may be other
+        platforms, each with a run of its own.
         """
         state = self.path / _OF_A_RUN.format(only_run) if only_run else self._state
         partial = state.with_suffix(".partial")
@@ -180,7 +180,7 @@ def _variables_in(announcement: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def _is_held_alone(file: Path) -> bool:
-    """Return True if a process has the file locked for itself."""
+    """Return True if a process holds an exclusive lock on the file."""
     try:
         lock = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

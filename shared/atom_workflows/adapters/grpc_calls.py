@@ -61,7 +61,7 @@ class ServiceCalls:
         return self._bound(retry(lambda request, **bounds: list(read(request, **bounds))))
 
     def both_ways(self, method: str, answer: Any) -> Call:
-        """Prepare a method that takes and returns a stream of messages."""
+        """Prepare a method that takes and returns streams of messages."""
         stub = self._channel.stream_stream(
             f"/{self._service}/{method}", request_serializer=_serialize, response_deserializer=answer.FromString
         )

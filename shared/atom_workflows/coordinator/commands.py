@@ -1,4 +1,4 @@
-"""Cancel a run, retry its unsuccessful steps, or mark a step, at a user's request."""
+"""Cancel or retry runs, or mark steps, at a user's request."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def cancel_run(  # noqa: PLR0913 (each may be left out)
     After this, no more steps of the run are claimed. The checker requests that the running jobs be stopped, and this
     function waits until they have ended; after half a minute, the run ends even if some are still running. The results
     of these jobs are discarded. The run records who cancelled it, and why. If `retries` is given, only a run that has
-    been retried exactly that many times is cancelled. `has_ended` says if the run need not be read again because the
-    checker has ended it, as the platform of a single run ends with it.
+    been retried exactly that many times is cancelled. `has_ended` returns True once the checker has ended
+    the run, which is then not read again, since the platform of a single run ends with it.
 
     Raises `RunNotFound`, or `RunStateError` if the run has ended.
     """
@@ -93,7 +93,7 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
     """Rerun the steps that did not succeed, and all steps after them.
 
     Other steps keep their results (see rerun.py). If steps or items are named in `first` and `only`, those run again
-    instead, as selection.py says, or in addition if `failed` is True. The run records who retried it, and why. If
+    instead, or in addition if `failed` is True (see selection.py). The run records who retried it, and why. If
     `retries` is given, only a run that has been retried exactly that many times is retried.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run has not ended, has never begun, has SUCCEEDED
@@ -111,10 +111,10 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
 def mark_step(  # noqa: PLR0913 (some may be left out)
     services: Services, run_id: str, wish: Wish, *, actor: str, reason: str = "", accepted: Accepted | None = None
 ) -> Effect:
-    """Mark a step, and return what that did first.
+    """Mark a step, and return the mark's immediate effect.
 
-    A job of the step is stopped by the checker, for which this function does not wait. The run records who marked the
-    step, and why. If a person was shown what the mark does, and `accepted` that, nothing is done once the run has
+    If the step has a job, the checker stops it; this function does not wait for that. The run records who marked the
+    step, and why. If `accepted` says what a person agreed to, nothing is done if, since then, the run has
     ended, or someone else has retried it or marked the step.
 
     Raises `RunNotFound`, `MarkError`, or `RunStateError` if the run's state does not allow the mark.

@@ -1,7 +1,8 @@
-"""Mark a step of a run as succeeded or skipped, at a person's request; core/marks.py says what that means.
+"""Mark a step as succeeded or skipped, at a person's request.
 
-The mark is saved with the step, under a guard on the step and on the run, whose document records who marked it. What
-the mark releases is published afterwards; if this instance dies before, a repeated command or the run's audit does so.
+core/marks.py describes what a mark does. It is saved with the step, guarded on the step and the run, whose document
+records who marked it. The nodes that it releases are published afterwards; if this instance dies first, a repeated
+command or the run's audit publishes them.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ _TRIES: Final = 5
 
 
 class Wish(NamedTuple):
-    """What a person wants: the step or item by its name, its state, and its outputs by name."""
+    """A mark that a person asks for.
+
+    `step` names a step or an item, and `outputs` maps the names of its outputs to their values.
+    """
 
     step: str
     state: StepState
@@ -62,7 +66,7 @@ class Wish(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A step or an item that a person named, and the nodes of its loop, if it belongs to one."""
+    """A named step or item, with its loop's nodes, if any."""
 
     stored: StoredStep
     expander: StoredStep | None = None
@@ -75,7 +79,7 @@ class Named(NamedTuple):
 
     @property
     def reset(self) -> StoredStep:
-        """The node with which a mark reopens a run that has ended.
+        """The node that a mark resets when it reopens a run.
 
         Steps under `finally` run again in any case, and so do their items.
         """
@@ -83,16 +87,19 @@ class Named(NamedTuple):
 
     @property
     def target(self) -> StoredStep:
-        """The node that is marked in a run that goes on: of a step with `forEach`, the one that creates its items."""
+        """The node to mark in a run that has not ended.
+
+        For a step with `forEach`, this is the node that creates its items.
+        """
         is_loop = self.step.kind is NodeKind.GATHER and self.expander is not None
         return self.expander if is_loop and self.expander is not None else self.stored
 
 
 class Accepted(NamedTuple):
-    """What a person was told when a mark was accepted, which may be some time before it is made.
+    """What a person was told when a mark was accepted.
 
-    `retries` is the number of the run's retries, and `reopens` is True if the run had ended. `at` is later than any
-    mark that the step had then, even if that was made by a clock that is ahead.
+    The mark may be made some time later. `retries` is the number of the run's retries, and `reopens` is True if the run
+    had ended. `at` is later than any mark that the step had then, even one made by a clock that is ahead.
     """
 
     retries: int
@@ -133,7 +140,7 @@ def find_named(services: Services, run_id: str, name: str) -> Named:
 def judge_wish(services: Services, run: RunRecord, wish: Wish) -> tuple[Named, Effect, str]:
     """Check a mark before it is made.
 
-    Returns the named step, what its mark would do first, and its outputs as JSON text. Raises `MarkError`, or
+    Returns the named step, the mark's immediate effect, and the outputs as JSON text. Raises `MarkError`, or
     `RunStateError` if the run's state does not allow the mark.
     """
     # A run that has not begun has no steps yet.
@@ -145,7 +152,7 @@ def judge_wish(services: Services, run: RunRecord, wish: Wish) -> tuple[Named, E
 
 
 def require_reopenable(services: Services, run: RunRecord, named: Named) -> None:
-    """Raise `RunStateError` or `SelectionError` if a run that has ended cannot be reopened with a mark."""
+    """Raise `RunStateError` or `SelectionError` if a mark cannot reopen the run."""
     require_alone(services, run)
     nodes = current_nodes({one.step.id: one.step for one in iter_steps(services, run.id)})
     select_marked(nodes, node_id=named.reset.step.id)
@@ -154,15 +161,15 @@ def require_reopenable(services: Services, run: RunRecord, named: Named) -> None
 def mark_step(
     outbox: Outbox, run_id: str, wish: Wish, change: UserChange, *, accepted: Accepted | None = None
 ) -> Effect:
-    """Mark a step, and return what that did first.
+    """Mark a step, and return the mark's immediate effect.
 
     A mark that has already been made is not made again, but what it released is published once more. If the run is
     reopened, the caller continues it with `seed.resume`. If a job is to be stopped, the caller wakes the checker.
     A mark that was `accepted` may come late: it does nothing once the run has ended or been retried, and replaces no
     mark that was made later than `change`.
 
-    Raises `RunNotFound`, `MarkError`, or `RunStateError` if the run's state does not allow the mark or, as
-    `RunContended`, may soon allow it.
+    Raises `RunNotFound`, `MarkError`, or `RunStateError` if the run's state does not allow the mark, or its
+    subclass `RunContended` if it soon may.
     """
     for tries in range(1, _TRIES + 1):
         stored = load_run(outbox.services, run_id)
@@ -185,7 +192,10 @@ def mark_step(
 
 
 def _require_timely(run: RunRecord, named: Named, effect: Effect, mark: Mark, accepted: Accepted) -> None:
-    """Raise `RunStateError` if the run has ended, or a later mark was made, since this one was accepted."""
+    """Raise `RunStateError` if an accepted mark comes too late.
+
+    It does if the run has ended, or a later mark was made, since it was accepted.
+    """
     if effect is Effect.REOPENS and not accepted.reopens:
         raise RunStateError(f"run {run.id} has ended since the mark was accepted: it is {run.state}")
     made = read_mark(named.target.step)
@@ -194,9 +204,9 @@ def _require_timely(run: RunRecord, named: Named, effect: Effect, mark: Mark, ac
 
 
 def _repeat(outbox: Outbox, run_id: str, wish: Wish, change: UserChange) -> Effect | None:
-    """Publish what follows from a mark that has been made before.
+    """Republish what an identical, earlier mark released.
 
-    Returns None if it has not.
+    Returns None if there is no such mark.
     """
     named = find_named(outbox.services, run_id, wish.step)
     for node in {one.id: one for one in (named.step, named.target.step)}.values():
@@ -205,7 +215,7 @@ def _repeat(outbox: Outbox, run_id: str, wish: Wish, change: UserChange) -> Effe
         if made is None or not mark.is_same(made):
             continue
         outputs = check_given(named.step, wish.state, wish.outputs, gathers=named.gathers)
-        # Those of a mark that has taken effect are stored with the step's outputs.
+        # Once a mark has taken effect, its outputs are stored as the step's.
         if _values_in(outputs) != (_values_in(made.outputs) or _stored_outputs(outbox.services, node)):
             continue
         ended_as = StepState.SKIPPED if node.kind is NodeKind.EXPAND else wish.state
@@ -225,7 +235,7 @@ def _values_in(text: str) -> dict[str, Any]:
 
 
 def _stored_outputs(services: Services, step: StepRecord) -> dict[str, Any]:
-    """Return the outputs with which a step has succeeded, as JSON values."""
+    """Return the outputs of a step that has succeeded, as JSON values."""
     if step.state is not StepState.SUCCEEDED or not step.outputs:
         return {}
     [found] = services.store.get([outputs_path(step.run_id, step.id)])
@@ -251,7 +261,7 @@ def _put(outbox: Outbox, stored: StoredRun, target: StoredStep, mark: Mark, chan
 
 
 def _publish_waiting(outbox: Outbox, step: StepRecord) -> None:
-    """Publish an item that may have been handed its place while it was marked."""
+    """Publish an item that may have received its place while being marked."""
     if step.awaits_place or step.is_released:
         outbox.add_ready(step.run_id, [ReadyStep(step_id=step.id)])
 

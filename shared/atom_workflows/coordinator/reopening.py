@@ -45,13 +45,13 @@ def reopen_run(  # noqa: PLR0913 (what runs again, in which round, and what else
     retries: int | None = None,
     writes: Sequence[Update] = (),
 ) -> None:
-    """Set a run that has ended back to SEEDING, and record the change that a person asked for.
+    """Set an ended run back to SEEDING, and record the requested change.
 
     If it has to wait for a place in its group, it is QUEUED instead. `seed.resume` then continues the run. If `retries`
-    is given, only a run that has been retried exactly that many times is reopened. `writes` are made in that commit.
+    is given, only a run that has been retried exactly that many times is reopened. `writes` are part of the commit.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run is in another state, will soon be deleted,
-    belongs to a group that is full and in which it may not wait, has a relative that is open (see `require_alone`), or
+    belongs to a full group in which it may not wait, has a relative that is open (see `require_alone`), or
     (`RunContended`) keeps changing.
     A run that SUCCEEDED needs a selection.
     """
@@ -83,7 +83,7 @@ def reopen_run(  # noqa: PLR0913 (what runs again, in which round, and what else
 def require_alone(services: Services, run: RunRecord) -> None:
     """Raise `RunStateError` if a relative of the run is open.
 
-    See `require_no_other`, which says what a relative is. Of two commands given at the same moment, both may find no
+    `require_no_other` says what a relative is. If two commands are given at the same moment, each may miss the
     other.
     """
     if run.repairs or run.repaired_by:

@@ -1,7 +1,7 @@
-"""Cancel or retry a run, or mark a step of it, for a caller of the start function.
+"""Cancel or retry runs, or mark steps, for the start function's callers.
 
 The start function only checks the command and publishes it, and changes no document; a dispatcher carries it out. The
-command may be delivered twice, late, or after other commands. It names the number of retries that the run had when it
+command may be delivered twice, late, or after other commands. It carries the run's number of retries at the time it
 was accepted, and each retry increments that number in the commit that reopens the run. So a command takes effect at
 most once, and not at all on a run that has been retried in the meantime.
 """
@@ -81,7 +81,7 @@ def accept_command(services: Services, command: RunCommand, *, retries: int | No
 
 
 def _check_mark(services: Services, run: RunRecord, command: RunCommand) -> RunCommand:
-    """Return the command with the time at which it is accepted, and with True if it reopens the run.
+    """Return the command with `at` and `reopens` filled in.
 
     Raises `SelectionError`, `MarkError` or `RunStateError` if the mark is not possible.
     """
@@ -152,7 +152,7 @@ def _retry(outbox: Outbox, command: RunCommand) -> None:
 
 
 def _was_reopened(services: Services, command: RunCommand) -> bool:
-    """Return True if an earlier delivery of the command may have reopened the run."""
+    """Return True if an earlier delivery may have reopened the run."""
     run = read_run(services, command.run_id)
     return run.retries == command.retries + 1 and run.state in _REOPENED
 
@@ -181,7 +181,7 @@ def _mark(outbox: Outbox, command: RunCommand) -> None:
 
 
 def _wish(command: RunCommand) -> Wish:
-    """Return what a command marks.
+    """Return the mark that a command asks for.
 
     Raises `MalformedEvent`.
     """

@@ -16,7 +16,7 @@ An internal barrier represents the nodes above it, so it passes on its own count
 even below a tree of barriers, a step's counters show how many of a thousand steps failed. In runs with the first
 schema, an internal barrier counts as one node like any other, and only `remaining` and `unsuccessful` are stored.
 There, no step is skipped by choice or reacts to a failure, unless a person marks it (see marks.py): only then is
-`skipped` stored as well, or `stained` for the failures that stand behind steps that were marked.
+`skipped` stored as well, or `stained` for failures before marked steps.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def count_end(step: StepRecord, end: StepChange | None = None) -> Counts:
         return Counts(ended=1, **own, cause=step.cause)
     is_skipped = state is StepState.SKIPPED and by_choice
     has_failed = state is not StepState.SUCCEEDED and not is_skipped and not tolerated
-    # A step that was marked although a failure stands behind it. In the first schema, nothing else counts as stained.
+    # A step that was marked although one before it failed. In the first schema, nothing else counts as stained.
     is_marked = fields.get("mark", step.mark) is not None
     is_stained = step.stained > 0 or (is_marked and step.schema < FORWARDING_SCHEMA and step.unsuccessful > 0)
     # A blocked step passes on the failure that blocks it.

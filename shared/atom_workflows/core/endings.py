@@ -175,7 +175,7 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
     """Make a step PENDING again.
 
     `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`. The latest
-    attempt is kept like those before it, and a mark if it is for this round.
+    attempt is kept like those before it, and so is a mark for this round.
     """
     set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
     if step.schema >= LANGUAGE_SCHEMA and step.attempt:

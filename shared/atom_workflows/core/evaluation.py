@@ -320,7 +320,7 @@ def check_outputs(step: StepRecord, outputs: str, problem: str) -> Mapping[str, 
 def read_declared(step: StepRecord, found: Mapping[str, Any]) -> dict[str, JsonValue] | str:
     """Return a step's declared outputs as JSON values, or an error message.
 
-    `found` are the parsed values. Those that the step does not declare are dropped.
+    `found` holds the parsed outputs; those that the step does not declare are dropped.
     """
     if not step.outputs:
         return {}

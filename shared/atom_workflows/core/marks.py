@@ -1,25 +1,26 @@
-"""End a step as a person decided: as succeeded, with the outputs that it declares, or as skipped by choice.
+"""End a step as a person decided: as succeeded or as skipped.
 
-A mark is a decision about the end of one step in one round of its run. What it does first depends on the state:
+A mark is a decision about how a step ends in one round of its run: as succeeded, with the outputs that it declares, or
+as skipped by choice. Its immediate effect depends on the states of the run and the step:
 
     the run       the step                                  the mark
     ------------  ----------------------------------------  --------------------------------------------------------
     RUNNING       released, in back-off, or not accepted    ends the step at once
                   waits for dependencies or for its place   ends it once it is released; then no trigger or condition
-                                                            is asked, and no job is submitted
+                                                            is evaluated, and no job is submitted
                   RUNNING                                   has its job stopped first, then ends it
                   is being submitted                        is refused for the moment
-                  has ended                                 is refused: others have been decided by it
+                  has ended                                 is refused: later steps were decided by its outcome
     has ended     anything but SUCCEEDED                    reopens the run as a retry does, resets the step and what
-                                                            did not succeed behind it, and ends it once it is released
+                                                            did not succeed after it, and ends it once it is released
 
-So a marked step also ends only after the steps before it, as every other step does. If one of them failed, that
+So a marked step, like any other, ends only after the steps before it. If one of them failed, that
 failure stands, and fails the run at its end, as if the step had reacted to it.
 
 A step with `forEach` that has not begun is marked at the node that would create its items. That node is then skipped,
 and passes the mark on in the same commit.
 
-The mark is stored with the step, and names the round for which it is made. In any other round, it means nothing.
+The mark is stored with the step, and names the round for which it was made. In any other round, it has no effect.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ _EVENTS: Final = {StepState.SUCCEEDED: StepEvent.MARK_SUCCEEDED, StepState.SKIPP
 
 
 class Mark(NamedTuple):
-    """A person's decision about how a step ends in the round `retries` of its run.
+    """A person's decision about how a step ends in one round.
 
-    `outputs` is the JSON text of the declared outputs, or "" if there are none or the step has already ended.
+    `retries` is the round of the step's run. `outputs` is the JSON text of the declared outputs, or "" if there are
+    none or the step has already ended.
     """
 
     state: StepState
@@ -68,7 +70,7 @@ class Mark(NamedTuple):
 
     @classmethod
     def of(cls, state: StepState, change: UserChange, *, outputs: str = "") -> Mark:
-        """Make a mark of a change that a person asks for.
+        """Make a mark from the change that a person asks for.
 
         Its texts are cut to the lengths that a run keeps.
         """
@@ -81,7 +83,7 @@ class Mark(NamedTuple):
         return {**fields, "state": self.state.value}
 
     def is_same(self, other: Mark | None) -> bool:
-        """Return True if both are the same decision of the same person.
+        """Return True if both are the same decision by the same person.
 
         The times may differ. The outputs are not compared, since a step that has ended does not keep them in its mark.
         """
@@ -89,7 +91,7 @@ class Mark(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """Who marked the step as what, and why."""
+        """Who marked the step, as what, and why."""
         return clip(f"marked as {WORDS[self.state]} by {self.actor}{f': {self.why}' if self.why else ''}")
 
 
@@ -102,7 +104,7 @@ def read_mark(step: StepRecord) -> Mark | None:
 
 
 class Effect(StrEnum):
-    """What a mark does first. The values are part of the JSON output."""
+    """The immediate effect of a mark. The values are part of the JSON output."""
 
     ENDS = "ends"
     # The step ends once it is released.
@@ -114,7 +116,10 @@ class Effect(StrEnum):
 
 
 def require_markable(run: RunRecord, *, now: datetime) -> None:
-    """Raise `RunStateError` if no step of the run can be marked now, whether or not its steps are known."""
+    """Raise `RunStateError` if no step of the run can be marked now.
+
+    The run's steps need not be known.
+    """
     if run.state in {RunState.QUEUED, RunState.SEEDING}:
         raise RunStateError(f"run {run.id} is {run.state}; its steps can be marked once it is RUNNING")
     if run.state.is_terminal:
@@ -124,11 +129,11 @@ def require_markable(run: RunRecord, *, now: datetime) -> None:
 
 
 def judge_mark(run: RunRecord, step: StepRecord, state: StepState, *, expander: StepRecord | None) -> Effect:
-    """Decide what a mark does first, after `require_markable` allowed it.
+    """Determine a mark's immediate effect, after `require_markable` allowed it.
 
     `step` is a node that users see. `expander` is the node that creates the items of a step with `forEach`, or of an
-    item's step. Raises `MarkError`, or `RunStateError` if the run's state does not allow it; if it soon may, that is a
-    `RunContended`.
+    item's step. Raises `MarkError`, or `RunStateError` if the run's state does not allow the mark, or its subclass
+    `RunContended` if it soon may.
     """
     name = shown_id(step.id)
     if step.state is StepState.SUCCEEDED or (state is StepState.SKIPPED and step.by_choice):
@@ -136,14 +141,14 @@ def judge_mark(run: RunRecord, step: StepRecord, state: StepState, *, expander: 
         raise MarkError(f"{_named(step)} is already {step.state}; {again}")
     if run.state.is_terminal:
         if step.kind is NodeKind.ITEM and step.phase is Phase.FINALLY:
-            raise MarkError(f"{_named(step)} is under `finally`, where a run that continues creates all items again")
+            raise MarkError(f"{_named(step)} is under `finally`, where reopening the run creates all items again")
         return Effect.REOPENS
     if run.stop is not None:
         raise RunStateError(f"run {run.id} is being ended ({run.stop.reason}); mark the step once the run has ended")
     if step.state.is_terminal:
         raise MarkError(
-            f"{_named(step)} is {step.state}, and the steps after it have been decided by that; it can be marked once "
-            f"the run has ended, which `runs cancel` does at once"
+            f"{_named(step)} is {step.state}, which has decided the steps after it; mark it once "
+            f"the run has ended (`runs cancel` ends the run at once)"
         )
     if step.kind is NodeKind.GATHER:
         return _judge_loop(step, expander)
@@ -170,10 +175,10 @@ def _judge_open(step: StepRecord) -> Effect:
 def check_given(
     step: StepRecord, state: StepState, given: Mapping[str, Any], *, gathers: StepRecord | None = None
 ) -> str:
-    """Return the outputs that a person supplies as JSON text.
+    """Return the outputs supplied by a person, as JSON text.
 
-    The text is "" if the step declares none. The outputs are checked like those of a job, except that an output that is
-    not declared is refused. `gathers` is the step of an item. Raises `MarkError`.
+    The text is "" if the step declares none. The outputs are checked like those of a job, except that
+    undeclared ones are refused. For an item, `gathers` is its step. Raises `MarkError`.
     """
     declared = ", ".join(step.outputs) or "none"
     if state is StepState.SKIPPED:
@@ -208,8 +213,8 @@ def _require_nullable(item: StepRecord, gathers: StepRecord | None) -> None:
         name for name, of in gathers.outputs.items() if isinstance(of, ListOf) and not isinstance(of.item, OrNull)
     ]:
         raise MarkError(
-            f"{_named(item)} cannot be skipped: the outputs {', '.join(strict)} of step {gathers.id} are lists without "
-            "null, which need a value of each item; mark it as succeeded, with its outputs"
+            f"{_named(item)} cannot be skipped: the outputs {', '.join(strict)} of step {gathers.id} are lists that "
+            "cannot hold null, so they need a value from each item; mark it as succeeded, with its outputs"
         )
 
 
@@ -222,7 +227,7 @@ def put_mark(step: StepRecord, mark: Mark, *, now: datetime) -> StepChange:
     marked = replace(step, mark=mark.stored())
     if step.state is StepState.RUNNING:
         stopping = stop_for_mark(step, mark.sentence, now=now)
-        # How long to wait for the job's end counts from the first mark.
+        # The wait for the job's end counts from the first mark.
         is_first = step.being_stopped_for != StopFor.MARK
         kept = {} if is_first else {"stop_since": step.stop_since or now, "stop_stage": step.stop_stage}
         return replace(stopping, event=StepEvent.MARK, fields={**stopping.fields, **kept, "mark": mark.stored()})
@@ -236,7 +241,7 @@ def end_marked(
 ) -> StepChange:
     """End a marked step.
 
-    `learnt` are the fields that say how its job ended, if one was stopped for it, and `has_succeeded` is True if that
+    `learnt` holds the fields that say how its job ended, if one was stopped, and `has_succeeded` is True if that
     job succeeded nevertheless. An attempt that was under way is kept among the earlier ones.
     """
     mark = read_mark(step)

@@ -251,7 +251,7 @@ class StepRecord:
     def release_after(self, unsuccessful: int, skipped: int, total: int) -> Release:
         """Return what will happen to the step once its only open dependency adds these counters.
 
-        A marked step has to be read first, so WAIT is returned.
+        Returns WAIT for a marked step, which has to be read first.
         """
         if self.state is not StepState.PENDING or self.remaining != 1 or self.is_marked:
             return Release.WAIT
@@ -260,7 +260,7 @@ class StepRecord:
 
     @property
     def is_marked(self) -> bool:
-        """True if a person decided how the step ends in this round of its run; see marks.py."""
+        """True if a person marked the step for this round (see marks.py)."""
         return self.mark is not None and self.mark["retries"] == self.retries
 
     @property

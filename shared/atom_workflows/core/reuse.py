@@ -67,12 +67,12 @@ def require_reusable(run: RunRecord, *, now: datetime) -> None:
 def require_no_other(run: RunRecord, relatives: Iterable[RunRecord]) -> None:
     """Raise `RunStateError` if a relative of this run is open.
 
-    Relatives are the run that it repairs, other repairs of that, and its own repairs. They stand for the same scheduled
-    time and would run the same steps at once, whose jobs write to the same places.
+    Relatives are the run that it repairs, other repairs of that run, and its own. They stand for the same scheduled
+    time, and would run the same steps at once, with jobs that write to the same places.
     """
     for other in relatives:
         if not other.state.is_terminal:
-            how = f"already repairs run {other.repairs}" if other.repairs else f"is the one that run {run.id} repairs"
+            how = f"already repairs run {other.repairs}" if other.repairs else f"is repaired by run {run.id}"
             raise RunStateError(f"run {other.id} {how}, and is {other.state}; wait for it to end, or cancel it")
 
 

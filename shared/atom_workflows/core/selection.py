@@ -81,7 +81,7 @@ def select(
 def select_marked(steps: Mapping[str, StepRecord], *, node_id: str) -> Selection:
     """Return the selection that reopens a run for a marked node.
 
-    The node is reset, and so is what did not succeed after it. Raises `SelectionError`.
+    The node is reset, and so are the nodes after it that did not succeed. Raises `SelectionError`.
     """
     if node_id not in steps:
         raise SelectionError(f"there is no step {shown_id(node_id)} that could be marked", shown_id(node_id))
@@ -89,7 +89,7 @@ def select_marked(steps: Mapping[str, StepRecord], *, node_id: str) -> Selection
 
 
 def _require_possible(steps: Mapping[str, StepRecord], found: Selection) -> Selection:
-    """Return the selection unless no retry can carry it out."""
+    """Return the selection, or raise `SelectionError` if it is impossible."""
     again = choose(steps, found, retries=-1)
     below = dependents_of(steps)
     edges = open_before_kept(steps, below, again)

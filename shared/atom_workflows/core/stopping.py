@@ -1,4 +1,4 @@
-"""Decide when a job that is being stopped holds its step back, and for how long.
+"""Decide whether and how long a job being stopped delays its step.
 
 A job is stopped in four situations:
 
@@ -15,22 +15,22 @@ The id of an earlier attempt's job may be unknown: its dispatcher died, or is st
 has cancelled and retried the run, or the answer was lost. Such an attempt is `unresolved`, and its job is looked up by
 its key. Jobs that are known are stopped first, and unresolved attempts are taken one after the other.
 
-If there is no such job, a dispatcher may be about to submit it, but only until its lease is over, which began before
-the attempt ended (`unresolved_since`). Once the last job that it could have started must be listed as well
+If there is no such job, a dispatcher may still submit it, but only during its lease, which began before
+the attempt ended (`unresolved_since`). Once even the last job that it could have started would be listed
 (`MISSING_GRACE`), "none" is final. Until then, `onLost` decides. `retry` takes the key away from that dispatcher by
 submitting the earlier attempt: a Task Runner that honors keys starts a job, which is stopped at once, and no late
 submission can start another. `fail` waits.
 
-A Task Runner that cannot look keys up answers such a submission with the job that it has already started, or starts
-one, which is stopped at once. With `onLost: fail`, this comes only after the lease: another submission is allowed, as
-it was a user who retried the run, but if the dispatcher lives, its own report spares it.
+A Task Runner that cannot look up keys answers such a submission with the job that it has already started, or starts
+one, which is stopped at once. With `onLost: fail`, this happens only after the lease: a user retried the run, so
+another submission is allowed, but a report from the dispatcher, if it is still alive, makes it unnecessary.
 
 An answer that there is no such job is not believed at once: a Task Runner may be slow to list a new job (see
 polling.py).
 
 Stopping is best effort. Each wait is bounded, whatever the Task Runner does: after `stop_timeout`, the step fails if
 the Task Runner had accepted the request, because another attempt would run beside the job; otherwise, the step goes on
-as if the Task Runner could not stop jobs. A step that was marked ends then, and its job is listed as one that may still
+as if the Task Runner could not stop jobs. A marked step then ends, and its job is listed as one that may still
 run.
 """
 
@@ -229,7 +229,7 @@ def _end_wait(step: StepRecord, report: StopReport, now: datetime) -> StepChange
 
 
 def _leave(step: StepRecord, report: StopReport) -> Outcome:
-    """Return the outcome with which a marked step leaves its job behind."""
+    """Return the outcome of a marked step that leaves its job behind."""
     may_run = report.fate is not JobFate.GONE
     what = "could not be stopped" if may_run else "is no longer known to its Task Runner"
     return Outcome(

@@ -190,7 +190,7 @@ def _submit_later(
 def apply_outcome(step: StepRecord, outcome: Outcome, *, now: datetime) -> StepChange | None:
     """End or retry a step according to the outcome of its attempt.
 
-    A step that a person marked ends as marked, whatever the outcome. Returns None if the outcome is stale: it belongs
+    A step marked by a person ends as marked, whatever the outcome. Returns None if the outcome is stale: it belongs
     to another attempt, the step has already ended or is being ended with its run, or the lost dispatcher or job has
     reappeared.
     """

@@ -20,7 +20,7 @@ LONGEST_WORDS: Final = 500
 class UserChange(NamedTuple):
     """A change that a person requested, directly or through a program.
 
-    `what` is the command as typed, without the run: `cancel`, `retry --from load`; or `retry as RUN` if a new run keeps
+    `what` is the command as typed, without the run, such as `retry --from load`, or `retry as RUN` if a new run keeps
     steps of this one. `why` is the reason that the person gave, or "".
     """
 

@@ -1,7 +1,7 @@
-"""Requests to the start function about runs: show one, cancel it, retry it, or mark a step of it.
+"""Handle requests about runs: show, cancel or retry one, or mark a step.
 
-Whoever may start runs may call these; Cloud Run has checked that before a request gets here. A run is changed by a
-dispatcher: a request that changes one is answered once the command is published, with 202.
+The start function serves these to anyone who may start runs; Cloud Run has already checked that. A dispatcher makes
+the changes: a request that changes a run is answered with 202 once its command is published.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from atom_workflows.messages.fields import (
 from atom_workflows.messages.internal import CANCEL, MARK, RETRY, RunCommand
 
 MAX_BODY: Final = 128 * 1024
-"""Room for a reason of at most `MAX_REASON` characters, a hundred step ids or the outputs of a step, and some short
-fields. Escaped as ASCII, outputs may take three times the bytes that their limit allows."""
+"""Room for a reason of at most `MAX_REASON` characters, a hundred step ids or the outputs of a step, and a few short
+fields. Escaped as ASCII, outputs may take up three times as many bytes as their limit allows."""
 
 MAX_REASON: Final = 500
 MAX_ACTOR: Final = 200

@@ -31,7 +31,7 @@ SCHEMA_OF_COMMANDS: Final = 3
 """The schema of commands about runs. Earlier versions would give up on an event of an unknown type."""
 
 SCHEMA_OF_MARKS: Final = 4
-"""The schema of commands that mark a step. Earlier versions would give up on a command that they do not know."""
+"""The schema of commands that mark a step. Earlier versions would give up on an unknown command."""
 
 ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_~][A-Za-z0-9._~-]{0,199}")
 """The pattern for the ids of runs and steps, which become part of a document's path."""

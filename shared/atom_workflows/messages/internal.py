@@ -107,8 +107,8 @@ class JobEnded(NamedTuple):
 class RunCommand(NamedTuple):
     """A command about a run, `CANCEL`, `RETRY` or `MARK`, that the start function has accepted from a caller.
 
-    `retries` is the number of times that the run had been retried when the command was accepted. The command applies
-    only to that try of the run: however late or often it is delivered, it does nothing once the run has been retried.
+    `retries` is how many times the run had been retried when the command was accepted. The command applies
+    only to that try of the run: no matter how late or often it is delivered, it does nothing after another retry.
     """
 
     run_id: str

@@ -57,7 +57,7 @@ def test_a_failed_step_of_an_ended_run_is_marked() -> None:
             "SUCCEEDED without being run."
         ),
         "3 other steps will be kept.",
-        "`x` stays unsuccessful, so the run will fail again; `runs retry` then runs again what did not succeed.",
+        "`x` stays unsuccessful, so the run will fail again; `runs retry` then reruns what did not succeed.",
         f"Marked. `atom-workflows runs show {run_id}` shows the run.",
     ]
     assert world.run_to_end(run_id).state is RunState.FAILED
@@ -76,7 +76,7 @@ def test_a_dry_run_changes_nothing() -> None:
             f"Step `b` is RUNNING: its job {world.steps(run_id)['b'].job_id} will be stopped first, and then the step "
             "will be SKIPPED. If the job cannot be stopped, the step ends anyway, usually within ten minutes."
         ),
-        "Then, what waits only for it will be decided: `d`.",
+        "Then, the steps that wait only for it will be decided: `d`.",
     ]
     assert world.store.writes == before
 
@@ -100,7 +100,7 @@ def test_what_still_waits_for_others_is_named() -> None:
     )
     lines = mark(world, run_id, "b", "succeeded", "--dry-run").stdout.splitlines()
     assert lines == [
-        "Step `b` has not begun. It will be SUCCEEDED once it would begin, without being run.",
+        "Step `b` has not begun. Once it would begin, it will be SUCCEEDED without being run.",
         "`d` will still be waiting for `c`.",
     ]
 

@@ -69,7 +69,7 @@ def test_a_key_is_of_one_workflow(file: Path) -> None:
     file.write_text(chain(2))
     refused = call(world, file, "--key", "2026-11-23")
     assert refused.exit_code == 2
-    assert f"has already started run {run_id} of a different nightly.yaml" in refused.stderr
+    assert f"was already used for run {run_id} of a different nightly.yaml" in refused.stderr
 
 
 @pytest.mark.parametrize("wait", [[], ["--wait"]])
@@ -87,7 +87,7 @@ def test_a_key_is_of_one_request(file: Path, other: tuple[str, ...], named: str,
     run_id = started(world, call(world, file, "--json", "--key", "day", "--param", "day=2026-01-01"))
     refused = call(world, file, "--key", "day", *other, *wait)
     assert (refused.exit_code, refused.stdout) == (2, "")
-    assert f"--key day has already started run {run_id} {named}; give each run its own key" in refused.stderr
+    assert f"--key day was already used for run {run_id} {named}; give each run its own key" in refused.stderr
     assert world.bus.take_all("start") == []
 
 

@@ -166,7 +166,7 @@ def test_a_retried_run_is_shown_from_its_retry_on() -> None:
     assert timeline.end - timeline.begin < timedelta(minutes=5)
     assert path_of(timeline) == ["s1", "s2"]
     assert seconds(timeline, "s0") == {}
-    assert "since its last retry" in describe_path(timeline, find_critical_path(timeline))
+    assert "counted from its last retry" in describe_path(timeline, find_critical_path(timeline))
     assert_accounts_for_the_run(timeline)
 
 

@@ -139,7 +139,7 @@ def test_no_relative_of_an_open_repair_is_retried() -> None:
     cancel_run(world.services, second, actor="me")
     retry_run(world.services, earlier.run_id, actor="me")
     for run_id in (first, second):
-        with pytest.raises(RunStateError, match=f"run {earlier.run_id} is the one that run {run_id} repairs, and is"):
+        with pytest.raises(RunStateError, match=f"run {earlier.run_id} is repaired by run {run_id}, and is"):
             retry_run(world.services, run_id, actor="me")
     assert world.run_to_end(earlier.run_id).state is RunState.SUCCEEDED
     retry_run(world.services, first, actor="me")

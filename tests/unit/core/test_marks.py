@@ -31,7 +31,7 @@ def step(state: StepState = StepState.PENDING, **fields: Any) -> StepRecord:
 
 
 def judge(run: RunRecord, of_step: StepRecord, state: StepState) -> Effect:
-    """Decide what a mark does first, as the coordinator does."""
+    """Determine a mark's immediate effect, as the coordinator does."""
     require_markable(run, now=NOW)
     return judge_mark(run, of_step, state, expander=None)
 

@@ -1,4 +1,7 @@
-"""The Listener port, implemented with the protocol's own stream; Google's client would not report why one has ended."""
+"""Implement the Listener port on the protocol's own stream.
+
+Google's client does not report why a stream has ended.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from atom_workflows.listening import Batch, Bookmark
 from atom_workflows.ports import Document, Query
 
 STREAM_S: Final = 300.0
-"""A stream is opened anew after this long, which costs no reads: a dead connection may look like a quiet one."""
+"""How long a stream stays open. Reopening it costs no reads, and a dead connection may look like a quiet one."""
 
 _QUERY_S: Final = 30.0
 _PAGE: Final = 2_000
@@ -40,7 +43,7 @@ _REFUSALS: Final = (
     google_errors.NotFound,
     google_errors.MethodNotImplemented,
 )
-"""Errors that stay as they are, however often one asks."""
+"""Errors that no retry can fix."""
 
 
 ReadFirst: TypeAlias = Callable[[], tuple[list[Document], Any]]
@@ -111,7 +114,7 @@ class FirestoreListener:
 
 
 class FirestoreListening:
-    """One target on a stream of its own, which a thread reads and opens again.
+    """A target with its own stream, which a thread reads and reopens.
 
     With `read_first`, the first documents are read before there is a stream.
     """
@@ -178,7 +181,7 @@ class FirestoreListening:
                 self._end(refusal)
                 return
             except google_errors.GoogleAPICallError as error:
-                # A stream that has been open for as long as it may be is simply opened again.
+                # A stream that has reached its time limit is simply reopened.
                 if not (self._is_live and isinstance(error, google_errors.DeadlineExceeded)):
                     self._report_loss(f"Firestore does not answer: {error}")
             except Exception as error:  # noqa: BLE001 (a bug; whoever waits for a batch would wait forever)
@@ -214,7 +217,7 @@ class FirestoreListening:
             requests.put(None)
 
     def _reach_moment(self) -> None:
-        """Wake the caller if the documents have changed, or are known again."""
+        """Wake the caller if documents have changed, or are up to date again."""
         self._pause_s = _FIRST_PAUSE_S
         self._is_live = True
         if self._snapshots.has_changes or self._awaits_moment:

@@ -1,4 +1,4 @@
-"""Listeners: turn the messages of a stream into what has changed for whoever takes it. No I/O."""
+"""Turn the messages of a stream into batches of changes. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atom_workflows.ports import Document
 
 # Firestore reports documents one by one, in no particular order, and then that all of its reports up to now belong to
 # one moment. Until then they are only staged. At that moment they are compared with what the caller has taken:
-# Firestore may send documents again that the caller knows, such as after a reset, and those are no news.
+# Firestore may resend documents that the caller knows, for example after a reset; those are not news.
 
 # google.api_core has no types for it.
 _error_of: Final[Any] = google_errors.from_grpc_status
@@ -22,7 +22,7 @@ _Kind: Final = types.TargetChange.TargetChangeType
 
 
 class CountsDiffer(Exception):
-    """Firestore counts other documents than were received, so some have gone without a report."""
+    """Firestore's document count differs from ours, so some removals were not reported."""
 
 
 class Snapshots:
@@ -58,10 +58,10 @@ class Snapshots:
         self.token = b""
 
     def receive(self, message: Any) -> bool:
-        """Add a message of the stream.
+        """Add a message from the stream.
 
-        Returns True if a moment is complete. Raises `CountsDiffer`, or the error of google.api_core with which the
-        target ended.
+        Returns True if a moment is complete. Raises `CountsDiffer`, or the google.api_core error that ended the
+        target.
         """
         match message.WhichOneof("response_type"):
             case "target_change":
@@ -91,7 +91,7 @@ class Snapshots:
             # Only at a moment does a report about all targets have a time.
             if change.target_ids or not change.HasField("read_time"):
                 return False
-            # Not every report has a token. An older one is still good, and has sent again what is known.
+            # Not every report has a token. An older one still works; it only makes Firestore resend known documents.
             self.token = change.resume_token or self.token
             self.read_time = change.read_time.ToDatetime(tzinfo=UTC)
             self._settle()
@@ -124,7 +124,7 @@ class Snapshots:
 
     @property
     def has_changes(self) -> bool:
-        """True if there is something to take."""
+        """True if there are changes to take."""
         return bool(self._pending)
 
     def take(self, problem: str = "") -> Batch:
@@ -145,7 +145,7 @@ class Snapshots:
         return batch
 
     def bookmark(self) -> Bookmark | None:
-        """Return from where to resume after what was taken."""
+        """Return where to resume after the changes that were taken."""
         token = self._taken_token if self._pending else self.token
         return Bookmark(token, dict(self._taken)) if token else None
 
@@ -153,7 +153,7 @@ class Snapshots:
 def _number(document: Document) -> int:
     """Return a version as a number.
 
-    The message that is the version would keep the whole document in memory.
+    The version's own message would keep the whole document in memory.
     """
     stamp: Any = document.version
     return int(stamp.ToNanoseconds())

@@ -110,7 +110,7 @@ def test_a_run_without_steps_has_an_empty_graph(world: World) -> None:
 
 
 def test_a_file_is_drawn_as_a_run_of_it_would_be(world: World) -> None:
-    """The graph of a file has the nodes of its run's graph, in the file's order, and is folded and opened the same way."""
+    """The graph of a file has the nodes of its run's graph, in the file's order, and is folded and opened as well."""
     file = {"name": "a.json", "text": fan(40)}
     status, body = Desk(world).post("/files/graph", file=file)
     assert (status, body["nodes"], body["steps"]) == (200, ["root", "leaf0", "join"], 42)

@@ -213,7 +213,7 @@ def test_a_stream_has_only_so_many_targets(stream: ListenStream) -> None:
 @pytest.mark.parametrize(
     ("requests", "message"),
     [
-        ([query(1), query(1)], "has a target 1 already"),
+        ([query(1), query(1)], "already has a target 1"),
         ([query(-1)], "must be positive"),
         ([pb.ListenRequest(database=NAME)], "must add or remove"),
         ([pb.ListenRequest(database="x", remove_target=1)], "not a name of the form"),

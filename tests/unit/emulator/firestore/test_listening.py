@@ -228,7 +228,7 @@ def test_a_slow_listener_is_dropped(database: Database) -> None:
     database.listen(listener, 1, QueryTarget(FILTERED))
     database.look(listener)
     write(database, a=2, b=2, c=2)
-    with pytest.raises(Unavailable, match=r"more than 2 changed documents wait for it\. Connect again and resume"):
+    with pytest.raises(Unavailable, match=r"more than 2 changed documents are waiting\. Connect again and resume"):
         database.look(listener)
 
 
