@@ -66,12 +66,13 @@ def mark_named(services: Services, options: MarkOptions) -> int:
         raise _explain(services, run, error) from error
     except SelectionError as error:
         raise Failure(f"step {options.step_id} cannot be marked in run {run.id}: {error}") from error
+    if not options.dry_run:
+        services = services_for_run(services, run.id)
     _show(plan, options)
     if options.dry_run:
         if options.as_json:
             click.echo(json_document({**plan.as_fields(), "queued": False, "dry_run": True}))
         return 0
-    services = services_for_run(services, run.id)
     is_asked = not options.yes and Output(aside=options.as_json).has_reader
     if is_asked and not click.confirm("Mark this step?", err=options.as_json):
         click.echo("Nothing was changed.", err=options.as_json)

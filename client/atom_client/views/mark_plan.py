@@ -134,6 +134,7 @@ class MarkPlan:
         failed = [step.id for step in kept if step.id in find_unsuccessful(nodes) and step.id != self.step.id]
         if kept:
             yield f"{counted(len(kept), 'other step')} will be kept."
+        yield from (line for line in self.rerun.about_marks() if not line.startswith(f"{listing([self.step.id])} "))
         if failed:
             stay = "stays" if len(failed) == 1 else "stay"
             yield (

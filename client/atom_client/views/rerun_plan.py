@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from atom_client.deployment import with_place
 from atom_client.errors import Failure
-from atom_client.text import counted, listing
+from atom_client.text import counted, listing, one_line
 from atom_client.views.loops import count_nodes, is_shown, origin_text
 from atom_client.views.queries import in_order, read_outlines, similar_step
 from atom_workflows.coordinator.reopening import require_alone
@@ -26,6 +26,7 @@ from atom_workflows.errors import SelectionError
 
 HEADING: Final = ("STEP", "STATE", "RUNS AGAIN BECAUSE")
 _DIGEST_LENGTH: Final = 16
+_MOST_MARKS: Final = 5
 
 
 AS_STARTED: Final = "using the file as it was when the run was started. If the file has changed, add --with FILE."
@@ -88,6 +89,23 @@ class RerunPlan:
         loops = [node.each for node in expanders if node.items]
         return f" The lists of {listing(loops)} are computed again, and all of their items run." if loops else ""
 
+    def about_marks(self) -> Iterator[str]:
+        """Yield sentences about steps that a person marked, but that a stop of the run ended before that."""
+        marked = [node for node in self.nodes.values() if node.id in self.again and node.has_open_mark]
+        if not marked:
+            return
+        from atom_workflows.core.marks import WORDS, stored_mark  # noqa: PLC0415 (people mark few steps)
+
+        for node in marked[:_MOST_MARKS]:
+            mark, name = stored_mark(node), listing([node.each if node.kind is NodeKind.EXPAND else shown_id(node.id)])
+            by = f"as {one_line(mark.actor)} marked it"
+            if self.selection is not None and self.selection.names(node.id):
+                yield f"{name} will run, and not end as {WORDS[mark.state]}, {by}: you named it."
+            else:
+                yield f"{name} will not run, but end as {WORDS[mark.state]}, {by}."
+        if len(marked) > _MOST_MARKS:
+            yield f"{counted(len(marked) - _MOST_MARKS, 'more step')} will end as marked."
+
     @property
     def digest(self) -> str:
         """A digest of what runs again and what is kept.
@@ -140,6 +158,7 @@ class RerunPlan:
                 f"{listing(failed)} {stay} unsuccessful, so the run will fail again; add --failed to run unsuccessful "
                 "steps again, too."
             )
+        yield from self.about_marks()
 
     def _why(self, step: StepRecord) -> str:
         selection, expander = self.selection or Selection(), self.nodes.get(expander_id(step.id))

@@ -192,7 +192,9 @@ def mark_facts(step: StepRecord) -> Iterator[tuple[str, str]]:
     assert mark is not None  # noqa: S101 (checked above)
     why = f": {one_line(mark.why)}" if mark.why else ""
     waits = {StepState.RUNNING: "; its job is being stopped first", StepState.PENDING: "; it has not been released yet"}
-    when = f"{local_time(mark.at)}{why}{waits.get(step.state, '')}"
+    missed = "; it ended before that, but a retry that does not name it ends it as marked"
+    state = missed if step.has_open_mark and step.state.is_terminal else waits.get(step.state, "")
+    when = f"{local_time(mark.at)}{why}{state}"
     yield "marked", f"as {WORDS[mark.state]} by {one_line(mark.actor)} at {when}"
 
 

@@ -124,9 +124,7 @@ def mark_step(outbox: Outbox, run_id: str, wish: Wish, change: UserChange, *, re
         named, effect, outputs = judge_wish(outbox.services, stored.run, wish)
         mark = Mark.of(wish.state, change, outputs=outputs)
         if effect is Effect.REOPENS:
-            # Steps under `finally` run again in any case, and so do their items.
-            is_last = named.step.phase is Phase.FINALLY
-            _reopen(outbox, stored.run, named.target.step if is_last else named.step, mark, change)
+            _reopen(outbox, stored.run, named, mark, change)
             return effect
         if _put(outbox, stored, named.target, mark, change):
             return effect
@@ -181,9 +179,15 @@ def _publish_waiting(outbox: Outbox, step: StepRecord) -> None:
         outbox.add_ready(step.run_id, [ReadyStep(step_id=step.id)])
 
 
-def _reopen(outbox: Outbox, run: RunRecord, step: StepRecord, mark: Mark, change: UserChange) -> None:
+def _reopen(outbox: Outbox, run: RunRecord, named: Named, mark: Mark, change: UserChange) -> None:
     """Reopen an ended run, with the mark for its next round."""
+    # Steps under `finally` run again in any case, and so do their items.
+    step = named.target.step if named.step.phase is Phase.FINALLY else named.step
+    # An earlier mark of a loop may not have taken effect; it stands at the node that would have created the items.
+    replaced = next((one.id for one in (named.target.step, named.step) if one.has_open_mark and one.id != step.id), "")
     marked = mark._replace(retries=run.retries + 1).stored()
     writes = [Update(path=step_path(run.id, step.id), fields={"mark": marked})]
+    if replaced:
+        writes.append(Update(path=step_path(run.id, replaced), fields={"mark": None}))
     reopen_run(outbox, run.id, change, partial(select_marked, node_id=step.id), retries=run.retries, writes=writes)
     log.info("step.marked", f"step {step.id} was {mark.sentence}", actor=mark.actor, **step.names)

@@ -171,11 +171,14 @@ def end_main(end: StepRecord, *, now: datetime, nothing_started: bool) -> StepCh
     return end_step(end, StepEvent.SUCCEED, now, **({"by_choice": True} if nothing_started else {}))
 
 
-def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None) -> StepChange:
+def reset(  # noqa: PLR0913 (what it waits for, and what it keeps)
+    step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None, is_named: bool = False
+) -> StepChange:
     """Make a step PENDING again.
 
     `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`. The latest
-    attempt is kept like those before it, and a mark if it is for this round.
+    attempt is kept like those before it. A mark is kept if it is for this round, or if it has not taken effect yet,
+    unless a person named the step to run again (`is_named`).
     """
     set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
     if step.schema >= LANGUAGE_SCHEMA and step.attempt:
@@ -188,7 +191,8 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
     if unresolved:
         set_since["unresolved_since"] = step.finished_at
     if step.mark is not None and step.mark["retries"] != retries:
-        set_since["mark"] = None
+        is_kept = step.has_open_mark and not is_named
+        set_since["mark"] = {**step.mark, "retries": retries} if is_kept else None
     counters = kept.counters(step.schema)
     # In the first schema, these are stored only if marks have set them.
     set_since |= {name: 0 for name in ("skipped", "stained") if name not in counters and getattr(step, name)}

@@ -19,7 +19,9 @@ failure stands, and fails the run at its end, as if the step had reacted to it.
 A step with `forEach` that has not begun is marked at the node that would create its items. That node is then skipped,
 and passes the mark on in the same commit.
 
-The mark is stored with the step, and names the round for which it is made. In any other round, it means nothing.
+The mark is stored with the step, and names the round for which it is made. In any other round, it means nothing. If the
+run is cancelled or times out before the step has ended as marked, a retry that resets the step makes the mark one for
+its own round, unless a person named the step to run again.
 """
 
 from __future__ import annotations
@@ -95,8 +97,12 @@ class Mark(NamedTuple):
 
 def read_mark(step: StepRecord) -> Mark | None:
     """Return a step's mark for this round of its run, or None."""
-    if step.mark is None or not step.is_marked:
-        return None
+    return stored_mark(step) if step.is_marked else None
+
+
+def stored_mark(step: StepRecord) -> Mark:
+    """Return the mark that a step's document has, for whichever round it is."""
+    assert step.mark is not None  # noqa: S101 (callers have checked)
     known = {name: value for name, value in step.mark.items() if name in Mark._fields}
     return Mark(**{**known, "state": StepState(known["state"])})
 

@@ -213,3 +213,20 @@ def test_an_item_and_a_loop_are_marked_by_their_names() -> None:
     assert "marked as skipped by" in call_runs(world, "show", RUN).stdout
     assert "marked       as skipped by" in call_runs(world, "show", RUN, "--step", "train").stdout
     assert "there is no step train[0]" in mark(world, RUN, "train[0]", "skipped").stderr
+
+
+def test_a_mark_that_a_cancel_left_without_effect_is_shown_with_the_retry() -> None:
+    """The step says so, and the retry's plan says if it keeps the mark."""
+    world, run_id = begun(definition({"slow": [], "last": ["slow"]}), slow={"duration": 900})
+    mark(world, run_id, "last", "succeeded", "--reason", "loaded by hand")
+    call_runs(world, "cancel", run_id)
+    world.run_to_end(run_id)
+    facts = call_runs(world, "show", run_id, "--step", "last").stdout
+    assert "loaded by hand; it ended before that, but a retry that does not name it ends it as marked" in facts
+    plan = call_runs(world, "retry", run_id, "--only", "last", "--dry-run").stdout
+    assert "`last` will run, and not end as succeeded, as " in plan
+    assert (
+        "`last` will not run, but end as succeeded, as " in mark(world, run_id, "slow", "skipped", "--dry-run").stdout
+    )
+    done = call_runs(world, "retry", run_id).stdout
+    assert "`last` will not run, but end as succeeded, as " in done
