@@ -282,8 +282,9 @@ def test_a_step_of_a_run_on_a_platform_of_its_own_is_marked(project: Project) ->
         assert process.stdout is not None
         assert any("first RUNNING" in line for line in process.stdout)
         run_id = project.run()["id"]
-        marked = project.ask("runs", "mark", run_id, "first", "skipped", "--reason", "not today")
+        marked = project.ask("runs", "mark", run_id, "first", "skipped", "--reason", "not today", "--wait")
         assert "Marked." in marked.succeeded()
+        assert f"Run {run_id} SUCCEEDED" in marked.succeeded()
         process.communicate(timeout=60)
     assert process.returncode == 0
     run = json.loads(project.ask("runs", "show", run_id, "--json").succeeded())["run"]

@@ -11,17 +11,17 @@ from typing import Any, Final, NamedTuple
 from atom_client.deployment import with_place
 from atom_client.errors import Failure
 from atom_client.text import counted, listing, one_line
-from atom_client.views.loops import count_nodes, is_shown, origin_text
+from atom_client.views.loops import count_nodes, is_shown, items_text
 from atom_client.views.queries import in_order, read_outlines, similar_step
 from atom_workflows.coordinator.reopening import require_alone
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import is_internal
-from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
+from atom_workflows.core.item_ids import expander_id, shown_id
 from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import dependents_of, find_unsuccessful, require_retriable, steps_to_rerun
 from atom_workflows.core.selection import Selection, select
-from atom_workflows.core.states import StepState
+from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import SelectionError
 
 HEADING: Final = ("STEP", "STATE", "RUNS AGAIN BECAUSE")
@@ -153,9 +153,9 @@ class RerunPlan:
                 f"{their} old results even if the inputs change; --from runs everything after a step again."
             )
         if failed:
-            stay = "stays" if len(failed) == 1 else "stay"
+            stay, fails = "stays" if len(failed) == 1 else "stay", fails_again(self.run)
             yield (
-                f"{listing(failed)} {stay} unsuccessful, so the run will fail again; add --failed to run unsuccessful "
+                f"{listing(failed)} {stay} unsuccessful, so the run will {fails}; add --failed to run unsuccessful "
                 "steps again, too."
             )
         yield from self.about_marks()
@@ -202,6 +202,11 @@ class RerunPlan:
                 yield name
 
 
+def fails_again(run: RunRecord) -> str:
+    """Say that the run will fail, and if it has failed before."""
+    return "fail again" if run.state is RunState.FAILED else "fail"
+
+
 def plan_rerun(services: Services, run: RunRecord, chosen: Chosen) -> RerunPlan:
     """Determine what a retry would run again.
 
@@ -217,8 +222,7 @@ def plan_rerun(services: Services, run: RunRecord, chosen: Chosen) -> RerunPlan:
         meant = similar_step(store, run, error.name) if error.name else None
         lists = f"`{with_place(f'runs show {run.id}')}` lists its steps" if error.name else ""
         hint = f"did you mean {listing([meant])}?" if meant and meant != error.name else lists
-        if (item := parse_item_id(error.name)) and item.each in nodes:
-            hint = origin_text(nodes[item.each]) or hint
+        hint = items_text(nodes, error.name) or hint
         raise Failure(f"{error} in run {run.id}; {hint}" if error.name else str(error)) from error
     again = steps_to_rerun(nodes, retries=run.retries + 1, selection=selection)
     return RerunPlan(run=run, nodes=nodes, again=frozenset(again), selection=selection)

@@ -240,6 +240,8 @@ def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
 def attempts_text(step: StepRecord) -> str:
     """Describe how many attempts a step has had, and how many it may have."""
+    if step.is_marked and step.attempt and step.attempt < step.first_attempt:
+        return f"none in this round, since the step is marked; {counted(step.attempt, 'attempt')} in all"
     text = f"{max(step.attempt - step.first_attempt + 1, 0)} of {step.policies.retry.max_attempts}"
     if step.losses:
         text += f"; {step.losses:,} of {MAX_LOSSES - 1} allowed job losses"

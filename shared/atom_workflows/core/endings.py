@@ -19,7 +19,7 @@ from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
 from atom_workflows.core.transitions import fail_step
 from atom_workflows.core.workflow import Trigger
-from atom_workflows.errors import RunStateError
+from atom_workflows.errors import Remedy, RunStateError
 
 
 def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
@@ -28,7 +28,8 @@ def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
         raise RunStateError(f"run {run.id} has ended: it is {run.state}")
     if kind is StopKind.CANCEL and not now and run.main_state is not None:
         message = f"the main steps of run {run.id} have ended, and its `finally` steps are running"
-        raise RunStateError(f'{message}; to end these as well, cancel it with --now, or by HTTP with "now": true')
+        well = "to end these as well, cancel it with"
+        raise RunStateError(message, remedy=Remedy(f"{well} --now", f'{well} "now": true'))
 
 
 def require_retries(run: RunRecord, retries: int | None) -> None:

@@ -31,6 +31,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
+from shlex import quote
 from typing import Any, Final, NamedTuple
 
 from atom_workflows.core.attempts import STOPPED, SUCCEEDED, keep_attempt
@@ -45,7 +46,7 @@ from atom_workflows.core.rerun import require_retriable
 from atom_workflows.core.states import RunState, StepEvent, StepState
 from atom_workflows.core.stopping import stop_for_mark
 from atom_workflows.core.user_changes import UserChange, with_change
-from atom_workflows.errors import MarkError, RunContended, RunStateError
+from atom_workflows.errors import MarkError, Remedy, RunContended, RunStateError
 
 WORDS: Final[Mapping[StepState, str]] = {StepState.SUCCEEDED: "succeeded", StepState.SKIPPED: "skipped"}
 """The states that a person can give a step, in the words of the command."""
@@ -128,16 +129,18 @@ def judge_mark(
     item's step. Raises `MarkError`, or `RunStateError` if the run's state does not allow it; if it soon may, that is a
     `RunContended`.
     """
-    name = shown_id(step.id)
     if run.state in {RunState.QUEUED, RunState.SEEDING}:
         raise RunStateError(f"run {run.id} is {run.state}; its steps can be marked once it is RUNNING")
     if step.state is StepState.SUCCEEDED or (state is StepState.SKIPPED and step.by_choice):
-        again = f"once the run has ended, `runs retry --only {name}` runs it again"
-        raise MarkError(f"{_named(step)} is already {step.state}; {again}")
+        once = "" if run.state.is_terminal else "once the run has ended, "
+        command = f"atom-workflows runs retry {run.id} --only {quote(shown_id(step.id))}"
+        again = Remedy(f"{once}`{command}` runs it again", f'{once}a retry with it in "only" runs it again')
+        raise MarkError(f"{_named(step)} is already {step.state}", remedy=again)
     if run.state.is_terminal:
         require_retriable(run, now=now, is_selective=True)
         if run.started_at is None:
-            raise RunStateError(f"run {run.id} has never begun; `runs retry` starts it")
+            starts = Remedy(f"`atom-workflows runs retry {run.id}` starts it", "a retry starts it")
+            raise RunStateError(f"run {run.id} has never begun", remedy=starts)
         if step.kind is NodeKind.ITEM and step.phase is Phase.FINALLY:
             raise MarkError(f"{_named(step)} is under `finally`, where a run that continues creates all items again")
         return Effect.REOPENS
@@ -146,7 +149,8 @@ def judge_mark(
     if step.state.is_terminal:
         raise MarkError(
             f"{_named(step)} is {step.state}, and the steps after it have been decided by that; it can be marked once "
-            f"the run has ended, which `runs cancel` does at once"
+            "the run has ended",
+            remedy=Remedy(f"`atom-workflows runs cancel {run.id}` ends it", "a cancel ends it"),
         )
     if step.kind is NodeKind.GATHER:
         return _judge_loop(step, expander)
