@@ -29,7 +29,7 @@ override THERE := --region="$$REGION" $(NAMED)
 # Split a variable into words without expanding file patterns in them.
 override WORDS := set -f;
 
-.PHONY: run test e2e simulate simulate-mutations chaos kills lint types check docs bench bench-places bench-peers dist clean stage pins plan \
+.PHONY: run test e2e simulate simulate-mutations chaos kills lint types check docs pictures bench bench-places bench-graph bench-peers dist clean stage pins plan \
 	deploy destroy deployer doctor says-region
 
 run: $(VENV)/.local
@@ -76,12 +76,20 @@ docs: $(VENV)/.docs
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --conf-dir docs --doctree-dir build/doctrees . build/site
 	@echo "The site is in build/site/index.html"
 
+# Take the pictures of the console in docs/how-to/console.md again; this needs Chromium.
+pictures: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python docs/console_pictures.py
+
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench --jobs --large --write
 
 # Measure how well the places of maxParallel are used: jobs of 5 s in 50 places, and jobs answered at once in 20.
 bench-places: $(VENV)/.dev
 	@$(BIN)/python -m bench.places
+
+# Measure how fast the console's graph opens, moves and changes; FILES="a.yaml b.yaml" opens these besides 10,000 steps.
+bench-graph: $(VENV)/.dev
+	@$(BIN)/python -m bench.graph_view $(FILES)
 
 # Installs each engine from the package index into .bench/; ONLY="dbos luigi" runs just these, SLOW=1 adds Airflow.
 bench-peers: $(VENV)/.dev

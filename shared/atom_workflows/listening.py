@@ -87,8 +87,11 @@ class Listener(Protocol):
     def listen(self, query: Query, *, since: Bookmark | None = None) -> Listening:
         """Listen to the documents that match a query.
 
-        The query must not select fields. `since` is a bookmark of the same query. Batches have no order; sort the
-        documents if that matters.
+        `since` is a bookmark of the same query. Batches have no order; sort the documents if that matters.
+
+        If the query selects fields, the documents of all batches have only these. The first ones are read without the
+        others, so large fields are sent only with a document that changes. A document may be reported as changed
+        although none of these fields has.
         """
         ...
 

@@ -60,3 +60,13 @@ def test_read_only_console_checks_files(open_console: OpenConsole) -> None:
     page = open_console(World().services, path="/file", read_only=True)
     page.get_by_label("Text").fill(FLOW)
     expect(page.get_by_text("Valid, 2 steps.")).to_be_visible()
+
+
+def test_graph_of_the_file_is_drawn_and_follows_it(open_console: OpenConsole) -> None:
+    """A valid file has the picture and the list of a run's graph, without states, and changes with the text."""
+    page = open_console(World().services, path="/file")
+    page.get_by_label("Text").fill(FLOW)
+    rows = page.get_by_role("listbox", name="Steps of the graph").get_by_role("option")
+    expect(rows).to_have_count(2)
+    page.get_by_label("Text").fill(f"{FLOW}  - {{id: more, task: {{imageUri: i}}}}\n")
+    expect(rows).to_have_count(3)

@@ -16,7 +16,7 @@ from atom_workflows.documents import run_path, step_path
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Update
 from console.conftest import OpenConsole
-from support.hostile import HOSTILE
+from support.hostile import HOSTILE, require_harmless
 from support.workflows import script
 
 BATCH: Final = 6
@@ -46,19 +46,6 @@ def start_hostile(world: World, text: str, key: str) -> str:
     return run_id
 
 
-def require_harmless(page: Page, text: str, path: str) -> None:
-    """Require that a text ran no script, made no element, hides nothing and leaves the layout as it is."""
-    where = f"{text[:40]!r} in {path}"
-    assert page.evaluate("window.owned") is None, where
-    assert page.locator("main :is(script, iframe, img, style, form:not([aria-label]), base, meta)").count() == 0, where
-    assert page.locator("main h1").count() == 1, where
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, where
-    shown = page.evaluate("document.title + document.body.innerText")
-    assert clean(shown) == shown, where
-    outside = "[...document.querySelectorAll('main a:not([href^=\"#/\"])')].map(a => a.protocol)"
-    assert set(page.evaluate(outside)) <= {"https:", "http:"}, where
-
-
 def open_view(page: Page, address: str, label: str) -> None:
     """Open a view and wait for the part of it that has the label."""
     page.evaluate("address => { location.hash = address; }", address)
@@ -77,10 +64,12 @@ def test_hostile_text_is_harmless_in_each_view(open_console: OpenConsole, first:
     world = World(script(a={**behavior, "fail_times": 1}, b={**behavior, "always_fail": True}))
     runs = {start_hostile(world, text, str(number)): text for number, text in enumerate(texts)}
     page = open_console(world.services, width=360)
-    require_harmless(page, "all", "/runs")
+    require_harmless(page, "/runs")
     for run_id, text in runs.items():
         views = {
             f"/runs/{run_id}": "Steps",
+            f"/runs/{run_id}/graph": "Zoom",
+            f"/runs/{run_id}/timeline": "Critical path",
             f"/runs/{run_id}/details": "Facts",
             f"/runs/{run_id}/steps/a": "What was sent",
             f"/runs/{run_id}/steps/each": "Items",
@@ -89,4 +78,16 @@ def test_hostile_text_is_harmless_in_each_view(open_console: OpenConsole, first:
         }
         for address, label in views.items():
             open_view(page, address, label)
-            require_harmless(page, text, address)
+            require_harmless(page, f"{text[:40]!r} in {address}")
+        require_harmless_dialogs(page, run_id, text)
+
+
+def require_harmless_dialogs(page: Page, run_id: str, text: str) -> None:
+    """Require that the dialogs that show the run's parameters and steps are harmless."""
+    open_view(page, f"/runs/{run_id}", "Steps")
+    for name in ("Retry …", "Retry with an edited file or parameters …"):
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(page.get_by_role("dialog").get_by_label("What it will do")).to_have_attribute("aria-busy", "false")
+        require_harmless(page, f"{text[:40]!r} in {name}")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)

@@ -43,6 +43,17 @@ def test_a_run_says_why_and_lists_its_steps(open_console: OpenConsole) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("bad.*FAILED", re.DOTALL))
 
 
+def test_only_tolerated_steps_are_marked(open_console: OpenConsole) -> None:
+    """A failure that the file allows is marked as tolerated, and no other step is."""
+    world = World(script(bad={"always_fail": True}))
+    run_id = world.start(definition({"first": [], "bad": ["first"]}, bad={"allowFailure": True}))
+    world.run_to_end(run_id)
+    page = open_console(world.services, path=f"/runs/{run_id}")
+    rows(page, 2)
+    expect(page.get_by_role("row").filter(has_text="tolerated")).to_have_count(1)
+    expect(page.get_by_role("row").filter(has_text="bad").locator(".tag")).to_have_text("tolerated")
+
+
 def test_the_beginning_of_an_id_is_enough(open_console: OpenConsole) -> None:
     """A reference to a run opens it, and the address then has its id."""
     world, run_id = failed()
@@ -169,7 +180,7 @@ def test_changes_that_are_sent_appear(open_console: OpenConsole) -> None:
         {"steps": [{"id": "s0", "state": "SUCCEEDED", "duration_s": 61.0}, {"id": "s9", "state": "PENDING"}]},
     ]
     page.route("**/api/console", lambda route: route.fulfill(json={"place": "a test", "read_only": True, "live": True}))
-    page.route("**/live", lambda route: route.fulfill(body="".join(f"{json.dumps(one)}\n" for one in lines)))
+    page.route("**/live?*", lambda route: route.fulfill(body="".join(f"{json.dumps(one)}\n" for one in lines)))
     page.reload()
     page.evaluate("path => { location.hash = path; }", f"/runs/{run_id}")
     expect(page.get_by_role("heading", level=1)).to_contain_text("SUCCEEDED")

@@ -1,8 +1,7 @@
 """The Listener port, on the embedded Firestore and on Google's emulator.
 
-Google's emulator differs from the service, as it is documented, in three ways that these tests allow for. After every
-change it resets the target and sends all documents again, it does so for each token from which one resumes, and it
-accepts queries that select fields.
+Google's emulator differs from the service, as it is documented, in two ways that these tests allow for. After every
+change it resets the target and sends all documents again, and it does so for each token or time from which one resumes.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
@@ -28,6 +28,7 @@ WAIT_S: Final = 60.0
 ON_SERVERS: Final = pytest.mark.parametrize("watched", ["embedded", "google"], indirect=True)
 ALL: Final = Query(collection="c")
 OPEN: Final = Query(collection="c", where=[("state", "==", "open")])
+OUTLINES: Final = Query(collection="c", fields=("n",))
 NEWEST: Final = Query(collection="c", order_by=[("n", "descending")], limit=2)
 
 
@@ -331,16 +332,72 @@ def test_ten_thousand_documents(watched: Watched, listen: Callable[..., Listenin
         assert listening.documents_read == 10_001
 
 
-def test_a_query_that_selects_fields_is_refused(watched: Watched, listen: Callable[..., Listening]) -> None:
-    """The service cannot listen to selected fields; Google's emulator can."""
-    create(watched, "a")
-    listening = listen(Query(collection="c", fields=["n"]))
-    if watched.backend == "google":
-        assert ids(taken(listening).added) == ["a"]
-        return
-    for _ in range(2):
-        with pytest.raises(StoreError, match="'select' clauses are not supported for real-time queries"):
-            listening.take(WAIT_S)
+def test_selected_fields_are_all_that_comes(watched: Watched, listen: Callable[..., Listening]) -> None:
+    """The first documents and those that change have only the fields that the query selects."""
+    create(watched, "a", "b", task="x" * 200)
+    listening = listen(OUTLINES)
+    batch = taken(listening)
+    assert [dict(one.fields) for one in batch.added] == [{"n": 0}, {"n": 0}]
+    # Google's emulator sends all documents again to whoever goes on from a time.
+    assert listening.documents_read == (2 if watched.backend != "google" else 4)
+    update(watched, "a", n=1)
+    create(watched, "c", task="x")
+    view = View(listening)
+    view.fields = {one.path: one.fields for one in batch.added}
+    view.until(lambda fields: len(fields) == 3 and fields["c/a"]["n"] == 1)
+    assert view.fields == {"c/a": {"n": 1}, "c/b": {"n": 0}, "c/c": {"n": 0}}
+    assert listening.documents_read == 4 or watched.backend == "google"
+    watched.delete("c/b")
+    view.until(lambda fields: len(fields) == 2)
+
+
+def test_nothing_is_missed_between_the_first_read_and_the_stream(
+    watched: Watched, listen: Callable[..., Listening]
+) -> None:
+    """Documents that change while the first ones are read are there in their newest version."""
+    create(watched, "a", task="x")
+    for number in range(1, 31):
+        listening = listen(OUTLINES)
+        update(watched, "a", n=number)
+        view = View(listening)
+        newest = {"c/a": {"n": number}}
+        view.until(newest.__eq__)
+        listening.close()
+
+
+def test_selected_fields_go_on_from_a_bookmark(watched: Watched, listen: Callable[..., Listening]) -> None:
+    """Whoever comes back reads only what has changed, with the same fields."""
+    create(watched, *(f"d{number}" for number in range(50)), task="x")
+    before = listen(OUTLINES)
+    taken(before)
+    mark = before.bookmark()
+    before.close()
+    update(watched, "d7", n=1)
+    after = listen(OUTLINES, since=mark)
+    batch = taken(after)
+    assert (ids(batch.added), ids(batch.changed), dict(batch.changed[0].fields)) == ([], ["d7"], {"n": 1})
+    assert after.documents_read == (1 if watched.backend != "google" else 50)
+
+
+def test_a_window_of_selected_fields_moves(watched: Watched, listen: Callable[..., Listening]) -> None:
+    """A limit holds for the documents that are read first and for those that come."""
+    for number, name in enumerate("abc"):
+        create(watched, name, n=number, task="x")
+    listening = listen(replace(NEWEST, fields=("n",)))
+    assert ids(taken(listening).added) == ["b", "c"]
+    create(watched, "d", n=3, task="x")
+    batch = taken(listening)
+    assert (ids(batch.added), dict(batch.added[0].fields), list(batch.removed)) == (["d"], {"n": 3}, ["c/b"])
+
+
+def test_many_documents_are_read_in_pages(watched: Watched, listen: Callable[..., Listening]) -> None:
+    """All outlines of a large run come in one batch, which reads each of them once."""
+    for start in range(0, 5_000, 500):
+        create(watched, *(f"{number:05}" for number in range(start, start + 500)), task="x" * 200)
+    listening = listen(OUTLINES)
+    batch = taken(listening)
+    assert len(batch.added) == 5_000
+    assert listening.documents_read == 5_000 or watched.backend == "google"
 
 
 def test_closing_twice_is_no_error(watched: Watched, listen: Callable[..., Listening]) -> None:

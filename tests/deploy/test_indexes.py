@@ -18,6 +18,7 @@ import pytest
 from atom_client.doctor.firestore import state_findings
 from atom_client.graph.reading import read_nodes_to_draw
 from atom_client.views import live_queries
+from atom_client.views.cancellation import plan_cancellation
 from atom_client.views.items import count_ended_items, read_loops, read_page, read_some
 from atom_client.views.queries import (
     newest_runs,
@@ -29,6 +30,7 @@ from atom_client.views.queries import (
 )
 from atom_client.views.run_list import OPEN_STATES, RunFilter, count_ended_steps, read_runs_page
 from atom_client.views.run_references import LAST, full_run_id, runs_to_offer
+from atom_client.views.workflow_history import read_workflow_history
 from atom_deploy.resources.firestore import declared
 from atom_emulator.firestore.memory import MemoryListener
 from atom_emulator.testing.world import World
@@ -106,6 +108,7 @@ def live(world: World) -> str:
     world.run_to_end(run_id)
     other = world.start(fan(400), run_key="wide")
     world.settle_down()
+    plan_cancellation(world.store, world.run(other), now=True)
     cancel_run(world.services, other)
     stuck = world.start(chain(2), run_key="stuck")
     world.bus.take_all("steps")
@@ -142,6 +145,8 @@ def list_in_every_way(world: World) -> None:
     for wanted in ({}, of_state, of_flow, {**of_state, **of_flow}, {"labels": {"a": "b"}}, {"since": since}):
         read_runs_page(world.store, RunFilter(**wanted), number=1, size=1, now=world.clock.now())
     read_runs_page(world.store, RunFilter(), number=2, size=1, now=world.clock.now())
+    read_runs_page(world.store, RunFilter(id_begins="f"), number=1, size=1, now=world.clock.now())
+    read_workflow_history(world.store, "flow", most_runs=5)
     count_ended_steps(world.store, newest_runs(world.store, limit=1)[0])
 
 

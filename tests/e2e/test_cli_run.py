@@ -142,6 +142,7 @@ def test_an_interrupted_run_stops_everything(signum: signal.Signals, tmp_path: P
         said = process.stderr.read()
     require_gone(family)
     assert "The platform has stopped, and the run with it." in said
+    assert "To run what is left of it: `atom-workflows local up` here, and then `atom-workflows runs retry" in said
     assert "Traceback" not in said
 
 
@@ -153,6 +154,7 @@ def test_a_run_that_is_no_longer_waited_for_ends_with_its_platform(tmp_path: Pat
     assert answer.code == 1
     assert "Stopped waiting after 1 s. The platform is stopping now, and the run with it." in answer.stdout
     assert "Its steps under `finally` will not run" in answer.stdout
+    assert "`atom-workflows runs retry wf-" in answer.stdout
 
 
 def test_two_runs_at_the_same_time(tmp_path: Path) -> None:

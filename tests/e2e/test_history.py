@@ -210,6 +210,21 @@ def test_a_killed_run_goes_on_with_local_up(project: Project) -> None:
         eventually(lambda: project.run()["state"] == "SUCCEEDED", within_s=60, what="the end")
 
 
+def test_jobs_keep_their_script_over_a_kill(project: Project) -> None:
+    """The jobs of a mock with a script go on as it said with a mock that has none, which warns of it."""
+    script = {"rules": [{"step": "first", "duration": 8, "fail_times": 9, "message": "as scripted"}]}
+    (project.folder / "mock.json").write_text(json.dumps(script))
+    with project.up("--mock-script", "mock.json") as process:
+        project.ask("start", "flow.json").succeeded()
+        eventually(lambda: project.run()["steps"]["first"] == "RUNNING", within_s=60, what="a job")
+        project.kill(process)
+    refused = project.ask(*UP, "--runner", "process")
+    assert (refused.code, "--runner mock --mock-script mock.json" in refused.stderr) == (1, True)
+    with project.up():
+        eventually(lambda: project.run()["state"] == "FAILED", within_s=60, what="the end")
+        assert "as scripted" in project.ask("runs", "show", "--last").succeeded()
+
+
 def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project) -> None:
     """If no platform can go on with all open runs, --cancel-others goes on with some and cancels the other ones."""
     (project.folder / "sleep.json").write_text(json.dumps({**SLEEPER, "concurrency": {"limit": 1}}))
@@ -276,19 +291,20 @@ def test_commands_find_the_platform_of_a_run(project: Project) -> None:
     assert not list((project.folder / ".atom-workflows").glob("run-*"))
 
 
-def test_a_step_of_a_run_on_a_platform_of_its_own_is_marked(project: Project) -> None:
-    """In another terminal, a person decides how a step of `run` ends, and the run goes on."""
+def test_a_step_of_a_run_on_its_own_platform_is_marked(project: Project) -> None:
+    """In another terminal, as by a platform that keeps running; a run that has ended has none."""
     with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
         assert process.stdout is not None
         assert any("first RUNNING" in line for line in process.stdout)
         run_id = project.run()["id"]
-        marked = project.ask("runs", "mark", run_id, "first", "skipped", "--reason", "not today", "--wait")
-        assert "Marked." in marked.succeeded()
+        for step in ("third", "second"):
+            assert "Marked." in project.ask("runs", "mark", run_id, step, "succeeded").succeeded()
+        marked = project.ask("runs", "mark", run_id, "first", "succeeded", "--wait")
         assert f"Run {run_id} SUCCEEDED" in marked.succeeded()
         process.communicate(timeout=60)
     assert process.returncode == 0
-    run = json.loads(project.ask("runs", "show", run_id, "--json").succeeded())["run"]
-    assert (run["state"], run["changes"][0]["why"]) == ("SUCCEEDED", "not today")
+    refused = project.ask("runs", "mark", run_id, "second", "skipped")
+    assert (refused.code, "is already SUCCEEDED" in refused.stderr) == (1, True)
 
 
 def test_an_interrupted_run_ends_for_those_who_watch_it(project: Project) -> None:

@@ -16,6 +16,7 @@ from functions_framework import create_app
 
 from atom_client.views.as_json import run_object
 from atom_emulator.testing.world import World
+from atom_workflows.core.outputs import MAX_OUTPUTS_BYTES
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import SCHEMAS, run_path
 from atom_workflows.errors import BusUnavailable, StoreUnavailable
@@ -26,7 +27,7 @@ from atom_workflows.ports import Update
 from atom_workflows.settings import Settings, from_environment
 from functions.posting import FUNCTIONS, Deployed
 from support.mortal import Fate, make_mortal
-from support.workflows import chain
+from support.workflows import chain, definition, script
 
 FAILS_ONCE = "rules: [{step: s1, fail_times: 1}]"
 JSON = {"Content-Type": "application/json"}
@@ -250,7 +251,7 @@ def test_a_body_that_is_too_large_is_not_read(*, chunked: bool) -> None:
     sent = Sent(method="POST", path=f"/runs/{run_id}/retry", raw=raw, content_length=None if chunked else len(raw))
     headers = {**JSON, "ce-type": "x", "User-Agent": "APIs-Google"}
     text, status, _ = answer_request("start", on_start, world.services, headers, sent)
-    assert (status, "the function accepts up to 65,536" in json.loads(text)["error"]) == (413, True)
+    assert (status, "the function accepts up to 131,072" in json.loads(text)["error"]) == (413, True)
     assert world.bus.take_all("dead-letters") == []
 
 
@@ -398,3 +399,14 @@ def test_a_mark_that_is_impossible_is_refused(body: dict[str, Any] | None, statu
     assert answered.status == status
     assert answered.body["error"].startswith(error)
     assert not world.bus.take_all("steps")
+
+
+def test_outputs_up_to_their_limit_are_accepted_as_ascii() -> None:
+    """Most programs escape other characters, which then take three times as much of the body."""
+    world = World(script(a={"always_fail": True}))
+    run_id = world.start(definition({"a": []}, a={"outputs": {"name": "text"}}))
+    world.run_to_end(run_id)
+    mark = {"step": "a", "as": "succeeded", "outputs": {"name": "\u00e9" * (MAX_OUTPUTS_BYTES // 2 - 10)}}
+    assert call(world, "POST", f"/runs/{run_id}/mark", mark).status == 202
+    world.settle_down()
+    assert world.run_to_end(run_id).state is RunState.SUCCEEDED

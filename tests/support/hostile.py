@@ -54,13 +54,40 @@ HOSTILE: Final = (
 )
 
 
+LOOK: Final = """() => {
+  const within = [document.querySelector('main'), ...document.querySelectorAll('dialog')];
+  const all = (selector) => within.flatMap((one) => [...one.querySelectorAll(selector)]);
+  const isIsolated = (node) => node.parentElement.closest('bdi, pre, textarea, option, [dir]') !== null;
+  const texts = [];
+  for (const part of within) {
+    const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) texts.push(walker.currentNode);
+  }
+  const names = ['title', 'aria-label', 'placeholder'];
+  return {
+    owned: window.owned ?? null,
+    elements: all('script, iframe, img, style, form:not([aria-label]), base, meta').map((one) => one.outerHTML),
+    headings: document.querySelectorAll('main h1').length,
+    overflow: document.documentElement.scrollWidth - innerWidth,
+    shown: document.title + document.body.innerText,
+    said: all('*').flatMap((one) => names.map((name) => one.getAttribute(name) ?? '')).filter(Boolean),
+    addresses: all('a:not([href^="#/"])').map((one) => one.protocol),
+    turning: texts.filter((one) => /[\\u0590-\\u08ff]/u.test(one.data) && !isIsolated(one)).map((one) => one.data),
+  };
+}"""
+WIDTHS: Final = (360, 1280)
+
+
 def require_harmless(page: Page, where: str) -> None:
-    """Require that no text ran a script, made an element, hides anything or breaks the layout."""
-    assert page.evaluate("window.owned") is None, where
-    assert page.locator("main :is(script, iframe, img, style, form:not([aria-label]), base, meta)").count() == 0, where
-    assert page.locator("main h1").count() == 1, where
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth"), where
-    shown = page.evaluate("document.title + document.body.innerText")
-    assert [line for line in shown.split("\n") if clean(line) != line] == [], where
-    outside = "[...document.querySelectorAll('main a:not([href^=\"#/\"])')].map(a => a.protocol)"
-    assert set(page.evaluate(outside)) <= {"https:", "http:"}, where
+    """Require that no text ran a script, made an element, hides or turns anything, or breaks the layout."""
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        found = page.evaluate(LOOK)
+        assert found["owned"] is None, where
+        assert found["elements"] == [], where
+        assert found["headings"] == 1, where
+        assert found["overflow"] <= 0, f"{where} at {width}"
+        assert [line for line in found["shown"].split("\n") if clean(line) != line] == [], where
+        assert [said for said in found["said"] if clean(said) != said] == [], where
+        assert set(found["addresses"]) <= {"https:", "http:"}, where
+        assert found["turning"] == [], where

@@ -148,7 +148,7 @@ def init(file: str) -> None:
 
 @cli.command()
 def schema() -> None:
-    """Print the JSON Schema for workflow files, for use in editors."""
+    """Print the JSON Schema for workflow files, for editors."""
     from atom_client.views.as_json import json_text  # noqa: PLC0415 (imported only when needed)
     from atom_workflows.language.json_schema import json_schema  # noqa: PLC0415 (imported only when needed)
 
@@ -273,22 +273,25 @@ def local() -> None:
     is_flag=True,
     help="Cancel the open runs that need a different Task Runner, instead of refusing to start.",
 )
+@click.option("--no-console", is_flag=True, help="Do not serve the page that shows runs in the browser.")
 @json_option
 @platform_options
-def up(*, bucket: str, no_bucket: bool, as_json: bool, **platform: Any) -> None:
+def up(*, bucket: str, no_bucket: bool, no_console: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C.
 
     Commands in the same folder find the platform. Elsewhere, export the variables that are printed, so that commands
     use the platform. Runs and messages are kept in .atom-workflows in this folder; runs that are still open, because
     the platform was stopped or killed, go on when it is started again. A run is deleted after 90 days, or after
-    WORKFLOW_KEEP_RUNS_SEC, and its logs with it.
+    WORKFLOW_KEEP_RUNS_SEC, and its logs with it. The console, a page for the browser, is served at the address that is
+    printed, which only you should know; it reads nothing while no page is open.
 
     Exit code: 0 when stopped with Ctrl-C (the normal way to stop it), 1 if part of the platform fails, 2 if the
     options are invalid.
     """
     from atom_client.cli.local_up import local_up  # noqa: PLC0415 (imported only when needed)
 
-    local_up(_choice(**platform, bucket=None if no_bucket else bucket), as_json=as_json)
+    choice = _choice(**platform, bucket=None if no_bucket else bucket)
+    local_up(choice, as_json=as_json, has_console=not no_console)
 
 
 @local.command("env")
@@ -356,7 +359,7 @@ def start(timeout: str | None, at: str | None, **chosen: Any) -> None:
 @json_option
 @place_options
 def upload(file: str, target: str, *, as_json: bool) -> None:
-    """Check and upload a workflow, and print the run that it starts.
+    """Check and upload a workflow, and print the run it starts.
 
     FILE is a workflow file, or - for stdin. If the target ends in /, the object gets the file's name.
 

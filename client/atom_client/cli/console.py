@@ -1,9 +1,11 @@
-"""`console`: serve the page that shows runs, until Ctrl-C."""
+"""The page that shows runs: `console` serves it until Ctrl-C, and `local up` as long as the platform is up."""
 
 from __future__ import annotations
 
+import os
 import threading
 import webbrowser
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -12,10 +14,18 @@ import click
 
 from atom_client.cli.actor import current_actor
 from atom_client.cli.history import NoPlatform
-from atom_client.cli.platform import connect_services, desk_of, names_local_platform
+from atom_client.cli.platform import (
+    FIRESTORE_HOST,
+    PUBSUB_HOST,
+    connect_services,
+    desk_of,
+    listener_of,
+    names_local_platform,
+)
 from atom_client.console.app import Console
+from atom_client.console.feeds import Feeds
 from atom_client.console.guard import new_token
-from atom_client.console.server import ConsoleServer
+from atom_client.console.server import ConsoleServer, LaterConsoleServer
 from atom_client.deployment import environment, project_meant
 from atom_client.errors import Misuse
 
@@ -27,6 +37,29 @@ class ConsoleOptions:
     port: int = 0
     read_only: bool = False
     open_browser: bool = False
+
+
+def console_of_platform(variables: Mapping[str, str]) -> LaterConsoleServer:
+    """Return a server of the console of a local platform, which these variables name."""
+    # Google's clients read these from the process's own environment.
+    os.environ.update({name: variables[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
+    token, actor = new_token(), current_actor()
+
+    def make() -> Console:
+        from atom_workflows.bootstrap import connect  # noqa: PLC0415 (Google's clients take a second to import)
+        from atom_workflows.settings import from_environment  # noqa: PLC0415 (only needed here)
+
+        services = connect(from_environment({**os.environ, **variables}))
+        return Console(
+            services=services,
+            token=token,
+            place="the local platform",
+            actor=actor,
+            feeds=Feeds(listener_of(services)),
+            desk=cache(lambda: desk_of(services, is_local=True)),
+        )
+
+    return LaterConsoleServer(make, token=token)
 
 
 def serve_console(options: ConsoleOptions) -> None:
@@ -42,6 +75,7 @@ def serve_console(options: ConsoleOptions) -> None:
         place="the local platform" if is_local else "this folder's history" if is_history else project_meant(),
         actor="" if read_only else current_actor(),
         read_only=read_only,
+        feeds=None if is_history else Feeds(listener_of(services)),
         # Its clients are made when dead letters are first asked for, and then used by all requests.
         desk=None if is_history else cache(lambda: desk_of(services, is_local=is_local)),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import click
 
+from atom_client.cli.history import NOTHING_TO_CHECK
 from atom_client.cli.platform import desk_of, names_local_platform, platform_of, services_on
 from atom_client.cli.platform_choice import check_url
 from atom_client.deployment import DEPLOYED_PREFIX
@@ -66,7 +67,7 @@ def _findings(environment: Mapping[str, str], options: DoctorOptions) -> Iterato
     from atom_workflows.adapters.own_credentials import account  # noqa: PLC0415 (only needed for deployments)
 
     try:
-        place = platform_of(environment)
+        place = platform_of(environment, why=NOTHING_TO_CHECK)
         whose = account()
     except Exception as error:
         detail = explain(error)

@@ -33,6 +33,9 @@ _NOT_DRAWN: Final = frozenset(
 )
 """The file extensions of formats that this command cannot draw."""
 
+_WORKFLOWS: Final = frozenset((".yaml", ".yml", ".json"))
+"""The file extensions of workflow files, which a picture must not replace."""
+
 _BY_ENDING: Final = {".svg": SVG, ".mmd": MERMAID, ".mermaid": MERMAID}
 
 
@@ -74,7 +77,12 @@ def is_folder(source: str) -> bool:
 
 
 def require_drawn_format(options: GraphOptions) -> None:
-    """Refuse an output whose file extension implies an unsupported format."""
+    """Refuse an output whose file extension implies a format that is not drawn."""
+    if options.ending in _WORKFLOWS:
+        raise Misuse(
+            f"--output {name_of(options.output)} is not written: {options.ending} files hold workflows; name a picture "
+            "that ends in .svg, .mmd or .txt"
+        )
     if options.ending in _NOT_DRAWN:
         raise Misuse(
             f"--output {name_of(options.output)} cannot be written: graph draws SVG (.svg), Mermaid source (.mmd) and "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -14,6 +14,10 @@ from atom_workflows.coordinator.limits import WakeLimit
 from atom_workflows.coordinator.services import Services
 from atom_workflows.settings import Settings
 
+UNCHANGED: Final = f"its history, {PROJECT_FOLDER}, can be read but not changed"
+NO_MESSAGES: Final = "there are no dead letters to look at: they are messages, which only a platform has"
+NOTHING_TO_CHECK: Final = "there is nothing to check"
+
 
 class NoPlatform:
     """Stands for a service of a platform that is not up: any use of it raises `Failure`."""
@@ -23,19 +27,19 @@ class NoPlatform:
         refuse()
 
 
-def refuse() -> NoReturn:
-    """Say that a platform is needed, and how to start one."""
+def refuse(why: str = UNCHANGED) -> NoReturn:
+    """Say that a platform is needed, what it is needed for, and how to start one."""
     raise Failure(
-        f"no platform is up in this folder, so its history, {PROJECT_FOLDER}, can be read but not changed. "
+        f"no platform is up in this folder, so {why}. "
         "`atom-workflows local up` in another terminal starts one, which resumes the open runs; then repeat the "
         "command. For a deployment on Google Cloud, give --project."
     )
 
 
-def require_platform(services: Services) -> None:
+def require_platform(services: Services, why: str = UNCHANGED) -> None:
     """Refuse services that can only read a history."""
     if isinstance(services.bus, NoPlatform):
-        refuse()
+        refuse(why)
 
 
 def has_history() -> bool:

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -49,8 +49,8 @@ def print_variables(*, as_json: bool) -> None:
     click.echo(json_document({"environment": found}) if as_json else exports(found))
 
 
-def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
-    """Run the platform until Ctrl-C.
+def local_up(choice: PlatformChoice, *, as_json: bool, has_console: bool = True) -> None:
+    """Run the platform and its console until Ctrl-C.
 
     Raises `PlatformError` if it cannot start or a part crashes.
     """
@@ -60,13 +60,16 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
     if choice.runs_jobs:
         others = "Anyone who can publish messages to the platform or upload files to its bucket can run programs here."
         click.echo(f"{runner_note(choice)} {others}", err=True)
-    with suppress(KeyboardInterrupt), keep_up(platform):
+    with suppress(KeyboardInterrupt), keep_up(platform), _console(platform, is_wanted=has_console) as address:
         if platform.cancelled:
             click.echo(f"Cancelled runs that need another Task Runner: {_name_some(platform.cancelled)}.", err=True)
+        if platform.missing_script:
+            click.echo(f"Warning: {_script_note(platform.missing_script)}", err=True)
         if as_json:
             described = {
                 "environment": platform.shown_environment,
                 "addresses": {str(name): address for name, address in platform.addresses.items()},
+                **({"console": address} if address else {}),
                 "commands": {recipe.name: recipe.command for recipe in recipes(platform)},
                 "log_dir": str(platform.log_dir),
                 "resumed": platform.resumed,
@@ -75,8 +78,20 @@ def local_up(choice: PlatformChoice, *, as_json: bool) -> None:
             }
             click.echo(json_document(described))
         else:
-            click.echo("\n".join(map(clean, _lines(platform, choice))))
+            click.echo("\n".join(map(clean, _lines(platform, choice, address))))
         platform.wait()
+
+
+@contextmanager
+def _console(platform: LocalPlatform, *, is_wanted: bool) -> Iterator[str]:
+    """Yield the address of the platform's console, or "" if it is not wanted."""
+    if not is_wanted:
+        yield ""
+        return
+    from atom_client.cli.console import console_of_platform  # noqa: PLC0415 (imported only when needed)
+
+    with console_of_platform(platform.environment) as server:
+        yield server.address
 
 
 def _name_some(runs: Sequence[str]) -> str:
@@ -84,7 +99,15 @@ def _name_some(runs: Sequence[str]) -> str:
     return f"{listing(runs[:_MOST_NAMED])}{f' and {more:,} more' if more > 0 else ''}"
 
 
-def _lines(platform: LocalPlatform, choice: PlatformChoice) -> Iterator[str]:
+def _script_note(script: str) -> str:
+    again = clean(f"--mock-script {shlex.quote(script)}")
+    return (
+        f"open runs began with {again}, which was not given. Their jobs keep what it said, but steps that have not "
+        f"begun run without a script. To use it, press Ctrl-C and repeat the command with {again}."
+    )
+
+
+def _lines(platform: LocalPlatform, choice: PlatformChoice, console: str) -> Iterator[str]:
     """Yield the lines to paste, with comments that are harmless when pasted."""
     yield exports(platform.environment)
     yield _HOW_TO_START if platform.options.keeps_history else _HOW_TO_START_IN_MEMORY
@@ -100,6 +123,8 @@ def _lines(platform: LocalPlatform, choice: PlatformChoice) -> Iterator[str]:
         yield f"# Resuming the runs that were open: {_name_some(platform.resumed)}."
     for name, address in platform.addresses.items():
         yield f"# {name:12} {address}"
+    if console:
+        yield f"# {'console':12} {console}"
     yield f"# {'logs':12} {name_of(platform.log_dir)}"
     if choice.runs_jobs:
         yield f"# {'jobs':12} {name_of(platform.jobs_dir)}"

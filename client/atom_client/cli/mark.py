@@ -27,9 +27,10 @@ from atom_client.views.queries import read_outlines, read_run, similar_step
 from atom_client.views.rerun_plan import HEADING
 from atom_client.views.run_references import require_run_to_change
 from atom_workflows.coordinator.commands import mark_step
-from atom_workflows.coordinator.marks import Wish, find_named, judge_wish
+from atom_workflows.coordinator.marks import Accepted, Wish, find_named, judge_wish
+from atom_workflows.coordinator.reopening import require_alone
 from atom_workflows.coordinator.services import Services
-from atom_workflows.core.marks import STATES, Effect
+from atom_workflows.core.marks import STATES, Effect, require_markable
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import MarkError, SelectionError, ValueMismatch
@@ -58,16 +59,20 @@ def mark_named(services: Services, options: MarkOptions) -> int:
     texts = pairs_of("--output", options.outputs)
     values = {} if options.outputs_file is None else _read_object(options.outputs_file)
     run = require_run_to_change(services.store, options.run_id)
+    require_markable(run, now=services.clock.now())
     try:
         named = find_named(services, run.id, options.step_id)
         given = {**values, **{name: _read_value(named.step, name, text) for name, text in texts.items()}}
         wish = Wish(step=options.step_id, state=state, outputs=given)
         _, effect, _ = judge_wish(services, run, wish)
+        if effect is Effect.REOPENS:
+            require_alone(services, run)
         plan = MarkPlan.of(run, read_outlines(services.store, run.id), named.step, state, effect)
     except MarkError as error:
         raise _explain(services, run, error) from error
     except SelectionError as error:
         raise Failure(f"step {options.step_id} cannot be marked in run {run.id}: {error}") from error
+    accepted = Accepted.of(run, named, effect, now=services.clock.now())
     history = services
     if not options.dry_run:
         services = services_for_run(services, run.id)
@@ -80,7 +85,7 @@ def mark_named(services: Services, options: MarkOptions) -> int:
     if is_asked and not click.confirm("Mark this step?", err=options.as_json):
         click.echo("Nothing was changed.", err=options.as_json)
         return RUN_FAILED
-    done = mark_step(services, run.id, wish, actor=current_actor(), reason=options.reason)
+    done = mark_step(services, run.id, wish, actor=current_actor(), reason=options.reason, accepted=accepted)
     if options.wait:
         Output(aside=options.as_json).say("Marked.")
         return watch_run(history, WatchOptions(run_id=run.id, timeout_s=options.timeout_s, as_json=options.as_json))

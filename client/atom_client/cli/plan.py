@@ -17,6 +17,7 @@ from atom_client.cli.platform_choice import env_of, read_env
 from atom_client.cli.sources import STDIN, STDIN_NAME, content_of, shown_name
 from atom_client.cli.validate import print_warnings
 from atom_client.errors import INVALID_USE, RUN_FAILED, Misuse
+from atom_client.planning.params import warn_of_params
 from atom_client.planning.walk import plan_run
 from atom_client.text import name_of
 from atom_client.views.as_json import json_document
@@ -76,7 +77,8 @@ def print_plan(options: PlanOptions, environment: Mapping[str, str]) -> int:
         return _print_problems(error, options.source, content, as_json=options.as_json)
     except InvalidParams as error:
         return print_param_problems(error, options.source, as_json=options.as_json)
-    print_warnings([*workflow.warnings, *warn_of_tasks(workflow, file=shown_name(options.source))])
+    of_file = (*workflow.warnings, *warn_of_tasks(workflow, file=shown_name(options.source)))
+    print_warnings([*of_file, *warn_of_params(given, workflow)])
     read = _Read(content=content, asked=asked, settings=settings)
     if options.script is None:
         return _print_planned(read, options)

@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import click
 
-from atom_client.cli.history import NoPlatform, has_history, history_services, refuse, require_platform
-from atom_client.deployment import DEPLOYED_PREFIX, PROJECTS, chosen_project, remember_project
+from atom_client.cli.history import (
+    NO_MESSAGES,
+    UNCHANGED,
+    NoPlatform,
+    has_history,
+    history_services,
+    refuse,
+    require_platform,
+)
+from atom_client.deployment import DEPLOYED_PREFIX, PROJECT_FOLDER, PROJECTS, chosen_project, remember_project
 from atom_client.errors import Failure, Misuse, explain
 from atom_workflows.coordinator.services import Services
 
 if TYPE_CHECKING:
     from atom_client.views.dead_letters import Desk
+    from atom_workflows.listening import Listener
 
 FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
@@ -60,10 +69,11 @@ def connect_services(environment: Mapping[str, str]) -> Services:
     return services_on(environment if given is not None else platform_of(environment))
 
 
-def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
+def platform_of(environment: Mapping[str, str], *, why: str = UNCHANGED) -> Mapping[str, str]:
     """Complete the environment so that it names a platform.
 
-    The result names a project, or a local platform that accepts connections.
+    The result names a project, or a local platform that accepts connections. `why` says what cannot be done if this
+    folder only has a history.
     """
     if names_local_platform(environment):
         project = chosen_project()
@@ -85,7 +95,7 @@ def platform_of(environment: Mapping[str, str]) -> Mapping[str, str]:
         ask_no_proxy()
         return environment
     if has_history():
-        refuse()
+        refuse(why)
     from atom_workflows.adapters import own_credentials  # noqa: PLC0415 (only needed for deployments)
 
     own_credentials.expect_users_login()
@@ -127,9 +137,10 @@ def _own_project() -> str:
         found, problem = None, ", and there are no Google credentials to take a project from"
     if found is None:
         raise Misuse(
-            f"no platform has been chosen{problem}. For a local platform, run `atom-workflows local up` in another "
-            "terminal and export what it prints. For a Google Cloud project, run `gcloud auth application-default "
-            "login`, and give --project or set GOOGLE_CLOUD_PROJECT."
+            f"no platform has been chosen, and this folder has no {PROJECT_FOLDER}{problem}. For a "
+            "local platform, run `atom-workflows local up` in another terminal and export what it prints. For a Google "
+            "Cloud project, run `gcloud auth application-default login`, and give --project or set "
+            "GOOGLE_CLOUD_PROJECT."
         )
     remember_project(found)
     return found
@@ -138,7 +149,7 @@ def _own_project() -> str:
 def desk(environment: Mapping[str, str]) -> Desk:
     """Return the `Desk` for the platform that the environment names."""
     services = connect_services(environment)
-    require_platform(services)  # Dead letters are messages, which a history does not have.
+    require_platform(services, NO_MESSAGES)
     return desk_of(services, is_local=names_local_platform(environment))
 
 
@@ -155,6 +166,13 @@ def desk_of(services: Services, *, is_local: bool) -> Desk:
         is_local=is_local,
         topic_prefix=settings.topic_prefix,
     )
+
+
+def listener_of(services: Services) -> Listener:
+    """Return what listens to the documents of a platform."""
+    from atom_workflows.bootstrap import listener  # noqa: PLC0415 (Google's clients take a second to import)
+
+    return listener(services.settings)
 
 
 def services_for_run(services: Services, run_id: str) -> Services:

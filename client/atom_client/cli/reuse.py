@@ -74,7 +74,7 @@ def repair_by_new_run(services: Services, options: ReuseOptions) -> int:
         return print_problems(error, as_json=options.as_json)
     except InvalidParams as error:
         return print_param_problems(error, file.name, as_json=options.as_json)
-    print_warnings(workflow.warnings)
+    print_warnings(plan.run.warnings)
     output = Output(aside=options.as_json)
     show_plan(plan, output)
     print_warnings(list(reuse_warnings(plan)))

@@ -27,6 +27,7 @@ from atom_client.views.as_json import json_document
 from atom_client.views.progress import RunView
 from atom_client.views.task_warnings import warn_of_refusals
 from atom_workflows.core.records import RunRecord
+from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.errors import InvalidParams
 from atom_workflows.language.problems import InvalidWorkflow
@@ -142,8 +143,13 @@ def run_to_end(running: Running, request: RunRequest, options: RunOptions, outpu
     if running.own is not None:
         for line in _folders(running.own, options.choice, request):
             output.say(line)
-    goes_on = "The run continues until Ctrl-C stops its platform." if options.keep else _describe_end(request, _STOPS)
+    goes_on = "The run continues until Ctrl-C stops its platform."
+    if running.own is not None and not options.keep:
+        goes_on = " ".join([_describe_end(request, _STOPS), *_how_to_retry(running.own, request.run_id)])
     waiting.print_next_steps(run, may_retry=is_shared or options.keep, otherwise=goes_on)
+    if running.own is not None and not options.keep and run.state is RunState.CANCELLED:
+        for line in _how_to_retry(running.own, run.id):
+            output.say(line)
     return exit_code(run)
 
 
@@ -174,7 +180,8 @@ def _platform(options: RunOptions, request: RunRequest, output: Output) -> Itera
     with keep_up(platform, announce=lambda: output.say("\n".join(filter(None, notes)))):
         # Google's clients read these from the process's own environment.
         os.environ.update({name: platform.environment[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
-        ended = [_describe_end(request), *_folders(platform, options.choice, request)]
+        retry = _how_to_retry(platform, request.run_id)
+        ended = [_describe_end(request), *retry, *_folders(platform, options.choice, request)]
         with report_if_interrupted("\n".join(ended), by=(Exception, *INTERRUPTIONS)):
             yield Running(environment={**os.environ, **platform.environment}, own=platform)
 
@@ -190,6 +197,15 @@ def _describe_end(request: RunRequest, ended: str = "The platform has stopped, a
         f"{ended} Its steps under `finally` will not run; on a platform started with `atom-workflows local up`, "
         "`atom-workflows runs cancel` runs them."
     )
+
+
+def _how_to_retry(platform: LocalPlatform, run_id: str) -> Iterator[str]:
+    """Yield a line about the commands that run the rest of a run whose platform has ended."""
+    if platform.options.keeps_history:
+        yield (
+            f"To run what is left of it: `atom-workflows local up` here, and then `atom-workflows runs retry {run_id}` "
+            "in another terminal."
+        )
 
 
 def _folders(platform: LocalPlatform, choice: PlatformChoice, request: RunRequest) -> Iterator[str]:

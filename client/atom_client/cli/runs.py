@@ -34,8 +34,9 @@ from atom_client.views.step_list import RUNNING_STATES, StepFilter, StepOrder, c
 from atom_client.views.summary import verdict
 from atom_workflows.coordinator.commands import cancel_run
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.endings import require_stoppable
 from atom_workflows.core.item_ids import shown_id
-from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 
 STEPS_PER_PAGE: Final = 200
@@ -138,7 +139,8 @@ def _about_page(
     """Yield lines about the steps that are not shown."""
     states = options.wanted().states
     if not chosen and states:
-        yield f"\nNo step is {' or '.join(states)}."
+        is_running = tuple(states) == RUNNING_STATES
+        yield "\nNo step is running." if is_running else f"\nNo step is {' or '.join(states)}."
         return
     page, limit = options.page or 1, options.limit or STEPS_PER_PAGE
     begin, end = (page - 1) * limit, min(page * limit, len(chosen))
@@ -182,7 +184,9 @@ def cancel_named(services: Services, text: str, *, now: bool = False, reason: st
 
     With `now`, its steps under `finally` end with it or are not started.
     """
-    run_id = require_run_to_change(services.store, text).id
+    run = require_run_to_change(services.store, text)
+    require_stoppable(run, kind=StopKind.CANCEL, now=now)
+    run_id = run.id
     live = services_for_run(services, run_id)
 
     def has_ended() -> bool:

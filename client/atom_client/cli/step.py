@@ -27,7 +27,7 @@ from atom_client.views.explanations import look_at_step
 from atom_client.views.run_references import require_run
 from atom_client.views.seen import StepSeen
 from atom_client.views.step_list import taken_by, unstopped_jobs
-from atom_client.views.why_step import attempts_text, inputs_and_outputs, mark_facts, step_headline
+from atom_client.views.why_step import attempts_text, inputs_and_outputs, kept_facts, mark_facts, step_headline
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.item_ids import shown_id
 
@@ -54,6 +54,7 @@ def _facts(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> Iterator[tuple[s
     step = seen.step
     yield "run", seen.run.id
     yield "state", step.state.value
+    yield from kept_facts(step)
     if seen.loop is not None and not seen.is_item:
         yield "items", seen.loop.describe() or "it has no items yet"
     if step.attempt:

@@ -13,6 +13,7 @@ from atom_client.text import clean
 from atom_client.views.as_json import json_document
 from atom_client.views.explanations import look_at_run, look_at_step
 from atom_client.views.reasons import Reason
+from atom_client.views.rerun_plan import AS_STARTED
 from atom_client.views.run_references import require_run
 from atom_client.views.why_run import HEADINGS, explain_run, headline, run_explanation
 from atom_client.views.why_step import step_explanation, step_facts, step_headline
@@ -38,6 +39,8 @@ def print_why_run(services: Services, run_text: str, *, as_json: bool) -> None:
         click.echo(line)
     if run.step_count and run.state not in {RunState.QUEUED, RunState.SKIPPED}:
         click.echo(f"\n`{with_place(f'why {run.id} STEP')}` explains a step.")
+    if run.state in {RunState.FAILED, RunState.CANCELLED}:
+        click.echo(f"`{with_place(f'runs retry {run.id}')}` runs the unsuccessful steps again, {AS_STARTED}")
 
 
 def _lines(reasons: Sequence[Reason]) -> Iterator[str]:

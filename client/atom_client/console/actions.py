@@ -127,7 +127,7 @@ def repair(run_id: str) -> Response:
         return answer({**form, "refused": str(error)})
     shown = {"run_id": plan.run.id, **form, **reuse_object(plan)}
     if given.flag("dry_run"):
-        lines = [*reuse_lines(plan), *reuse_warnings(plan), *workflow.warnings]
+        lines = [*reuse_lines(plan), *reuse_warnings(plan), *plan.run.warnings]
         return answer({**shown, "lines": lines, "seen": plan.judgment.digest, "dry_run": True})
     given.require_seen(plan.judgment.digest, f"run {run.id}, or the platform's environment,")
     reason = given.text("reason")

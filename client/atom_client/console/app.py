@@ -12,7 +12,9 @@ import click
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request, send_from_directory
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from atom_client.console.feeds import Feeds
 from atom_client.console.guard import RESPONSE_HEADERS, refuse
+from atom_client.console.known_pictures import KnownPictures
 from atom_client.errors import INVALID_USE, Failure, explain
 from atom_client.views.as_json import VERSION
 from atom_client.views.dead_letters import Desk
@@ -41,6 +43,9 @@ class Console:
     actor: str = ""
     read_only: bool = False
     desk: Callable[[], Desk] | None = None
+    # What is watched; None if nothing changes.
+    feeds: Feeds | None = None
+    pictures: KnownPictures = field(default_factory=KnownPictures)
     # Only one request at a time may hold dead letters: they would hide them from each other.
     desk_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -135,4 +140,11 @@ def _asset(name: str) -> Response:
 
 def _about() -> Response:
     console = this_console()
-    return answer({"place": console.place, "read_only": console.read_only, "actor": console.actor})
+    return answer(
+        {
+            "place": console.place,
+            "read_only": console.read_only,
+            "actor": console.actor,
+            "live": console.feeds is not None,
+        }
+    )

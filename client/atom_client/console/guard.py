@@ -78,7 +78,8 @@ def explain_foreign(headers: Mapping[str, str]) -> str:
     The names in `headers` are in lower case. A tunnel may change the port, but not the name of this machine.
     """
     host = headers.get("host", "")
-    if not is_this_machine(_name_in(host)):
+    name, colon, port = host.rpartition(":")
+    if not is_this_machine(name if colon and port.isdecimal() else host):
         return f"the request is addressed to {host!r:.80}; open the console as 127.0.0.1 or localhost"
     origin = headers.get("origin")
     if origin is not None and origin != f"http://{host}":
@@ -92,8 +93,3 @@ def explain_foreign(headers: Mapping[str, str]) -> str:
 def has_token(headers: Mapping[str, str], token: str) -> bool:
     """Return True if the request brings the console's token."""
     return hmac.compare_digest(headers.get(TOKEN_HEADER, "").encode(), token.encode())
-
-
-def _name_in(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    return name if colon and port.isdecimal() else host

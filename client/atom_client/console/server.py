@@ -10,16 +10,23 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from atom_client.console.actions import actions
 from atom_client.console.app import Console, create_app
 from atom_client.console.files import files
+from atom_client.console.graphs import graphs
 from atom_client.console.letters import letters
+from atom_client.console.live import live
 from atom_client.console.runs import runs
 from atom_client.console.schedules import schedules
 from atom_client.console.starts import starts
+from atom_client.console.timelines import timelines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from types import TracebackType
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from flask import Flask
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs, actions, starts, files, schedules, letters]
+BLUEPRINTS: Final = [runs, live, graphs, timelines, actions, starts, files, schedules, letters]
 
 
 class _Quiet(WSGIRequestHandler):
@@ -34,11 +41,15 @@ class ConsoleServer:
 
     def __init__(self, console: Console, *, port: int = 0) -> None:
         self.app = create_app(console, BLUEPRINTS)
-        self._server = make_server(HOST, port, self.app, threaded=True, request_handler=_Quiet)
+        self._feeds = console.feeds
+        self._listen(self.app, console.token, port)
+
+    def _listen(self, app: WSGIApplication, token: str, port: int) -> None:
+        self._server = make_server(HOST, port, app, threaded=True, request_handler=_Quiet)
         self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver.ThreadingMixIn
         self._thread = threading.Thread(target=self._server.serve_forever, name="console", daemon=True)
         # A fragment is never sent to a server, and so appears in no log.
-        self.address = f"http://{HOST}:{self._server.server_port}/#token={console.token}"
+        self.address = f"http://{HOST}:{self._server.server_port}/#token={token}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -47,6 +58,27 @@ class ConsoleServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._feeds is not None:
+            self._feeds.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class LaterConsoleServer(ConsoleServer):
+    """Serves a console that is made only when its page is opened: until then it connects to nothing."""
+
+    def __init__(self, make: Callable[[], Console], *, token: str) -> None:
+        self._make = make
+        self._made: Flask | None = None
+        self._making = threading.Lock()
+        self._feeds = None
+        self._listen(self._answer, token, 0)
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with self._making:
+            if self._made is None:
+                console = self._make()
+                self._feeds, self._made = console.feeds, create_app(console, BLUEPRINTS)
+            made = self._made
+        return made(environ, start_response)

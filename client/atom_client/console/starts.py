@@ -85,7 +85,10 @@ class _Asked:
             ids = {"run_id": request.run_id, "key": request.run_key}
             earlier = self._read("key", lambda: self._find_earlier(request))
             lines = [earlier or f"This starts run {request.run_id}{request.size}."]
-            lines += [*self.notes, *warn_of_group(request), *request.warnings, *self._doubts(request)]
+            lines += [*self.notes, *warn_of_group(request), *request.warnings]
+            if (at := request.scheduled_at) is not None:
+                now = this_console().services.clock.now()
+                lines += doubts_about_time(at, at, None, now, name="the scheduled time")
         return {
             **ids,
             "check": self.examined,
@@ -143,12 +146,6 @@ class _Asked:
         event = check_message(request.message_body(None))
         earlier = find_earlier_start(this_console().services.store, request, event)
         return started_before_line(request.run_id) if earlier.is_started else ""
-
-    def _doubts(self, request: RunRequest) -> list[str]:
-        if request.scheduled_at is None:
-            return []
-        now, at = this_console().services.clock.now(), request.scheduled_at
-        return list(doubts_about_time(at, at, None, now, name="the scheduled time"))
 
     def _read(self, field: str, read: Callable[[], Read]) -> Read | None:
         """Return what `read` returns, or add its complaint to the problems."""

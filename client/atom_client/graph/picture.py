@@ -217,6 +217,15 @@ def dependents_of(steps: Sequence[PicturedStep]) -> dict[str, list[str]]:
     return dependents
 
 
+def group_fans(steps: Sequence[PicturedStep]) -> list[list[PicturedStep]]:
+    """Return the steps in groups that have the same dependencies and the same dependents."""
+    dependents = dependents_of(steps)
+    fans: dict[tuple[tuple[str, ...], tuple[str, ...]], list[PicturedStep]] = {}
+    for step in steps:
+        fans.setdefault((tuple(sorted(step.after)), tuple(dependents[step.id])), []).append(step)
+    return list(fans.values())
+
+
 def split_layers(steps: Sequence[PicturedStep]) -> list[list[PicturedStep]]:
     """Return the steps of each layer, in the given order."""
     numbers = number_layers(steps)

@@ -9,7 +9,7 @@ each place allow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -72,20 +72,30 @@ def place_steps(steps: Sequence[PicturedStep]) -> Placed:
     _order(layers)
     for layer in layers:
         _settle(layer, [0.0] * len(layer))
-    # Move the places of each layer close to their neighbours in the layers beside it.
-    for order, side in ((layers, "left"), (layers[::-1], "right"), (layers, "left")):
-        for layer in order:
-            wishes = []
-            for place in layer:
-                near: list[Place] = getattr(place, side)
-                wishes.append(sum(one.y for one in near) / len(near) if near else place.y)
-            _settle(layer, wishes)
+    move_close(layers)
     everything = [place for layer in layers for place in layer]
     top = min((place.y - place.height / 2 for place in everything), default=0.0)
     for place in everything:
         place.y -= top
     height = max((place.y + place.height / 2 for place in everything), default=0.0)
     return Placed(layers=layers, segments=segments, height=height)
+
+
+def move_close(layers: Sequence[Sequence[Place]], fixed: Collection[int] = ()) -> None:
+    """Move the places of each layer close to their neighbours in the layers beside it.
+
+    Layers whose numbers are `fixed` stay as they are.
+    """
+    numbers = range(len(layers))
+    for order, side in ((numbers, "left"), (reversed(numbers), "right"), (numbers, "left")):
+        for number in order:
+            if number in fixed:
+                continue
+            wishes = []
+            for place in layers[number]:
+                near: list[Place] = getattr(place, side)
+                wishes.append(sum(one.y for one in near) / len(near) if near else place.y)
+            _settle(layers[number], wishes)
 
 
 def _lead_lines(places: Mapping[str, Place], layers: Sequence[list[Place]]) -> list[Segment]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from atom_client.graph.picture import PicturedStep, dependents_of, number_layers
+from atom_client.graph.picture import PicturedStep, group_fans, number_layers
 
 LEAST_TOGETHER: Final = 3
 """Two steps side by side are still drawn as a fork; with more, the lines would hide the rest of the picture."""
@@ -55,12 +55,8 @@ class Row(NamedTuple):
 
 def units_of(steps: Sequence[PicturedStep]) -> list[Unit]:
     """Return the units of a graph, in an order that needs few rails at the same time."""
-    dependents = dependents_of(steps)
-    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[PicturedStep]] = {}
-    for step in steps:
-        alike.setdefault((tuple(sorted(step.after)), tuple(dependents[step.id])), []).append(step)
     units: dict[str, Unit] = {}
-    for group in alike.values():
+    for group in group_fans(steps):
         for members in [group] if len(group) >= LEAST_TOGETHER else ([step] for step in group):
             units |= dict.fromkeys((step.id for step in members), Unit(steps=members))
     unique = list(dict.fromkeys(units.values()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -72,6 +72,17 @@ def checked_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> di
     if problems:
         raise InvalidParams(problems)
     return {name: bound[name] for name in read.values}
+
+
+def warn_of_params(given: GivenParams, workflow: Workflow) -> Iterator[str]:
+    """Yield a warning if parameters are given that the workflow does not declare.
+
+    Only a workflow without `params` accepts these.
+    """
+    if given and not workflow.params:
+        from atom_workflows.core.run_values import UNUSED_PARAMS  # noqa: PLC0415 (few workflows need it)
+
+        yield UNUSED_PARAMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

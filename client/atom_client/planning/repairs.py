@@ -89,6 +89,10 @@ def plan_repair(
     read = read_params(GivenParams(texts=params), workflow)
     if read.problems:
         raise InvalidParams(read.problems)
+    digest = hashlib.sha256(file.content).hexdigest()
+    if params and not workflow.params and digest == earlier.digest:
+        # Nothing reads them, so the new run would differ in nothing.
+        raise InvalidParams(tuple(f"there is no param `{name:.60}`; the workflow has no params" for name in params))
     body = {
         "workflow_path": str(earlier.source.get("path", "")),
         "run_key": uuid.uuid4().hex,
@@ -98,7 +102,7 @@ def plan_repair(
         **({"params": dict(read.values)} if read.values else {}),
     }
     event = check_message(body)
-    run = replace(new_run(services, event), digest=hashlib.sha256(file.content).hexdigest())
+    run = replace(new_run(services, event), digest=digest)
     group = [workflow.concurrency.group] if workflow.concurrency is not None else []
     texts = [*workflow.outputs, *(text for step in workflow.all_steps for text in step.expressions)]
     texts += [one for one in group if isinstance(one, Template)]

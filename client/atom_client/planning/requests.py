@@ -108,7 +108,7 @@ def request_for_file(
     Without a key, the request is for a new run. `env_names` are the names that the platform sets for `env`, if known.
     Raises `InvalidWorkflow` or `InvalidParams` with every problem.
     """
-    from atom_client.planning.params import checked_params, provisional_run  # noqa: PLC0415 (see below)
+    from atom_client.planning.params import checked_params, provisional_run, warn_of_params  # noqa: PLC0415 (see below)
     from atom_client.views.task_warnings import warn_of_tasks  # noqa: PLC0415 (see below)
     from atom_workflows.language.parser import parse_workflow  # noqa: PLC0415 (not needed for a bucket's file)
 
@@ -125,7 +125,8 @@ def request_for_file(
     if params is None:
         return request
     run = provisional_run(workflow, labels=labels, run_id=request.run_id)
-    return replace(request, params=checked_params(params, workflow, run))
+    warnings = (*request.warnings, *warn_of_params(params, workflow))
+    return replace(request, params=checked_params(params, workflow, run), warnings=warnings)
 
 
 def warn_of_group(request: RunRequest) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -184,8 +184,13 @@ def _times(started_at: datetime | None, finished_at: datetime | None) -> dict[st
     return {
         "started_at": moment_text(started_at),
         "finished_at": moment_text(finished_at),
-        "duration_s": None if duration is None else round(duration.total_seconds(), 3),
+        "duration_s": rounded_seconds(duration),
     }
+
+
+def rounded_seconds(duration: timedelta | None) -> float | None:
+    """Return a duration in seconds for JSON output, to the millisecond."""
+    return None if duration is None else round(duration.total_seconds(), 3)
 
 
 def moment_text(moment: datetime | None) -> str | None:

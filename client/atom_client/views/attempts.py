@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from atom_client.text import between, counted, lasted
-from atom_client.views.as_json import moment_text
+from atom_client.views.as_json import moment_text, rounded_seconds
 from atom_client.views.reasons import last_start
 from atom_client.views.seen import StepSeen
 from atom_client.views.why_step import step_explanation
@@ -148,4 +148,4 @@ def attempt_object(one: TimedAttempt) -> dict[str, Any]:
 
 def seconds_of(durations: Mapping[str, timedelta | None]) -> dict[str, float | None]:
     """Return durations as fields for JSON output, in seconds."""
-    return {f"{name}_s": None if one is None else round(one.total_seconds(), 3) for name, one in durations.items()}
+    return {f"{name}_s": rounded_seconds(one) for name, one in durations.items()}

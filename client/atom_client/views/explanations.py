@@ -34,20 +34,25 @@ _MOST_ITEMS: Final = 3
 """The maximum number of items per state to name in an explanation of their step."""
 
 
-def look_at_run(services: Services, run: RunRecord, *, with_succeeded: bool = False) -> Seen:
+def look_at_run(services: Services, run: RunRecord) -> Seen:
     """Read what explains a run's state.
 
-    In a run without items, the steps that SUCCEEDED are read only if asked for: they are usually the majority.
+    In a run without items, the steps that SUCCEEDED are not read: they are usually the majority.
     """
-    now = services.clock.now()
-    looked_at = last_look(services.store, now=now) if run.state is RunState.RUNNING else None
     nodes: Mapping[str, StepRecord] = {}
     if run.state not in {RunState.INVALID, RunState.SKIPPED}:
         nodes = (
             read_outlines_without_items(services.store, run)
-            if run.item_count or with_succeeded
+            if run.item_count
             else read_outlines(services.store, run.id, but_succeeded=run.started_at is not None)
         )
+    return look_around_nodes(services, run, nodes)
+
+
+def look_around_nodes(services: Services, run: RunRecord, nodes: Mapping[str, StepRecord]) -> Seen:
+    """Read what explains a run's state besides its nodes, which are known."""
+    now = services.clock.now()
+    looked_at = last_look(services.store, now=now) if run.state is RunState.RUNNING else None
     queue = read_line(services, run) if run.state is RunState.QUEUED else None
     loops = read_loops(services.store, run, nodes)
     open_loops = [loop for loop in loops.values() if not loop.step.state.is_terminal]

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from atom_client.views.queries import of_steps
+from atom_client.views.queries import outlines_without_items
 from atom_client.views.run_list import OPEN_STATES, RunFilter
 from atom_workflows.core.item_ids import item_id
 from atom_workflows.core.records import RunRecord, StepRecord
-from atom_workflows.documents import RUNS, run_path, step_path, steps_path
+from atom_workflows.documents import RUNS, run_path, step_path
 from atom_workflows.listening import Bookmark, Listener, Listening
 from atom_workflows.ports import Query
 from atom_workflows.schedule_documents import SCHEDULES, tick_path
@@ -45,11 +45,11 @@ def listen_to_run(listener: Listener, run_id: str, *, since: Bookmark | None = N
 
 
 def listen_to_steps(listener: Listener, run: RunRecord, *, since: Bookmark | None = None) -> Listening:
-    """Listen to the nodes of a run's steps without their items.
+    """Listen to the outlines of a run's nodes, without its items.
 
-    These are up to 10,000 documents at first, with their jobs: a listener cannot leave fields out.
+    These are more than 10,000 documents at most, once. Large fields are sent only with those that change.
     """
-    return listener.listen(Query(collection=steps_path(run.id), where=of_steps(run)), since=since)
+    return listener.listen(outlines_without_items(run), since=since)
 
 
 def listen_to_items(

@@ -118,14 +118,34 @@ def read_outlines(store: Store, run_id: str, *, but_succeeded: bool = False) -> 
     return current_nodes(_read_outlines(store, run_id, where))
 
 
+_BUT_ITEMS: Final = [kind.value for kind in NodeKind if kind is not NodeKind.ITEM]
+
+
 def read_outlines_without_items(store: Store, run: RunRecord) -> dict[str, StepRecord]:
     """Return a run's nodes by id, without items and jobs."""
+    return _read_outlines(store, run.id, [("kind", "in", _BUT_ITEMS)] if run.item_count else [])
+
+
+def outlines_without_items(run: RunRecord) -> Query:
+    """Return the query for a run's nodes with their attempts, but without items and jobs.
+
+    It stays the same when the run gets items.
+    """
+    where: list[Condition] = [("kind", "in", _BUT_ITEMS)] if may_have_items(run) else []
+    return Query(collection=steps_path(run.id), where=where, fields=(*OUTLINE_FIELDS, "attempts"))
+
+
+def read_nodes_with_attempts(store: Store, run: RunRecord) -> dict[str, StepRecord]:
+    """Return a run's nodes by id, without items and jobs, but with the attempts that are kept."""
     kinds = [kind.value for kind in NodeKind if kind is not NodeKind.ITEM]
-    return _read_outlines(store, run.id, [("kind", "in", kinds)] if run.item_count else [])
+    where: list[Condition] = [("kind", "in", kinds)] if run.item_count else []
+    return _read_outlines(store, run.id, where, (*OUTLINE_FIELDS, "attempts"))
 
 
-def _read_outlines(store: Store, run_id: str, where: Sequence[Condition]) -> dict[str, StepRecord]:
-    query = Query(collection=steps_path(run_id), where=where, limit=_PAGE_OF_OUTLINES, fields=OUTLINE_FIELDS)
+def _read_outlines(
+    store: Store, run_id: str, where: Sequence[Condition], fields: Sequence[str] = OUTLINE_FIELDS
+) -> dict[str, StepRecord]:
+    query = Query(collection=steps_path(run_id), where=where, limit=_PAGE_OF_OUTLINES, fields=fields)
     return {document.id: step_record(document) for document in _read_ahead(store, query)}
 
 

@@ -28,7 +28,8 @@ def run_facts(run: RunRecord, *, now: datetime) -> Iterator[tuple[str, str]]:
     trigger = sorted(run.trigger.items(), key=lambda item: (item[0] != "kind", item[0]))
     source = str(run.source.get("path", ""))
     if run.source.get("inline"):
-        source += " (given in the start message)"
+        named = f", named as in run {run.repairs}" if run.repairs else ""
+        source += f" (given in the start message{named})"
     elif generation := run.source.get("generation"):
         source += f" (generation {generation})"
     window = "" if run.window_start is None else f", for the window from {local_time(run.window_start)}"

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from atom_client.errors import Misuse
 from atom_client.text import between, local_time, name_of, pages_text
-from atom_client.views.as_json import run_object
+from atom_client.views.as_json import rounded_seconds, run_object
 from atom_client.views.items import count_ended_items
 from atom_client.views.queries import PAGE, read_pages
 from atom_client.views.reasons import last_start
@@ -131,11 +131,23 @@ def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, n
         paths = [run_path(one.id) for one in found[begin : begin + size]]
         shown = [document for document in store.get(paths) if document is not None]
     else:
-        total, is_complete = store.count(Query(collection=RUNS)), True
+        total, is_complete = count_runs(store), True
         _require_page(number, size, total)
         shown = _newest(store, total, begin, size)
     runs = [run_record(one) for one in known_runs(shown, unreadable)]
     return RunsPage(runs=runs, total=total, is_complete=is_complete, unreadable=list(dict.fromkeys(unreadable)))
+
+
+def page_of_newest(
+    newest: Sequence[Document], wanted: RunFilter, *, total: int, number: int, size: int
+) -> RunsPage | None:
+    """Return a page of all runs from the newest ones, which are known; None if it cannot be made of these."""
+    begin, end = (number - 1) * size, min(number * size, total)
+    if wanted.has_conditions or wanted.order is not RunOrder.CREATED or not begin <= end <= len(newest):
+        return None
+    unreadable: list[str] = []
+    runs = [run_record(one) for one in known_runs(newest[begin:end], unreadable)]
+    return RunsPage(runs=runs, total=total, unreadable=unreadable)
 
 
 class NoSuchPage(Misuse):
@@ -144,6 +156,11 @@ class NoSuchPage(Misuse):
     def __init__(self, number: int, *, pages: int, size: int) -> None:
         self.pages = pages
         super().__init__(f"--page {number} does not exist: there {pages_text(pages, size, 'run')}")
+
+
+def count_runs(store: Store) -> int:
+    """Return how many runs there are."""
+    return store.count(Query(collection=RUNS))
 
 
 def _require_page(number: int, size: int, total: int) -> None:
@@ -256,7 +273,7 @@ def timed_run(run: RunRecord, now: datetime) -> dict[str, Any]:
     `taken_s` is the time in seconds that it took, or has taken so far.
     """
     taken = time_taken(run, now)
-    return {**run_object(run), "taken_s": None if taken is None else round(taken.total_seconds(), 3)}
+    return {**run_object(run), "taken_s": rounded_seconds(taken)}
 
 
 class Progress(NamedTuple):

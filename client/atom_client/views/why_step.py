@@ -174,12 +174,17 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 def deciding_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     """Yield the facts that explain a step's state, each with a label."""
     yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
-    if origin := seen.step.kept_from:
-        explains = with_place(f"why {origin} {quote(seen.step.id)}")
-        yield "kept from", f"run {origin}, in which it ended; `{explains}` explains what happened there"
+    yield from kept_facts(seen.step)
     yield from mark_facts(seen.step)
     yield from _what_decides(seen)
     yield from loop_facts(seen.loop, seen.items, seen.now) if seen.loop and not seen.is_item else _attempts(seen)
+
+
+def kept_facts(step: StepRecord) -> Iterator[tuple[str, str]]:
+    """Yield the run from which a step was kept, if it was."""
+    if origin := step.kept_from:
+        explains = with_place(f"why {origin} {quote(shown_id(step.id))}")
+        yield "kept from", f"run {origin}, in which it ended; `{explains}` explains what happened there"
 
 
 def mark_facts(step: StepRecord) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
+from atom_client.views.as_json import rounded_seconds
+from atom_client.views.counted_reads import CountedReads
 from atom_client.views.queries import PAGE, in_order, may_have_items, read_pages
 from atom_client.views.run_list import known_runs, timed_run
 from atom_client.views.run_references import LONGEST_NAME
@@ -16,7 +18,7 @@ from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import RUNS, run_path, steps_path
-from atom_workflows.ports import Condition, Document, Query, Store, Write, WriteResult
+from atom_workflows.ports import Condition, Document, Query, Store
 from atom_workflows.run_documents import run_record
 from atom_workflows.step_documents import step_record
 
@@ -68,7 +70,12 @@ class WorkflowHistory:
             "runs": [
                 {
                     **timed_run(past.run, now),
-                    "cells": None if past.steps is None else {step.id: _cell(step, now) for step in past.steps},
+                    "cells": None
+                    if past.steps is None
+                    else {
+                        step.id: [step.state.value, rounded_seconds(taken_by(step, now)), step.attempt]
+                        for step in past.steps
+                    },
                 }
                 for past in self.runs
             ],
@@ -92,39 +99,6 @@ class WorkflowHistory:
                 "of all workflows are shown."
             )
         return " ".join(sentences)
-
-
-def _cell(step: StepRecord, now: datetime) -> list[Any]:
-    took = taken_by(step, now)
-    return [step.state.value, None if took is None else round(took.total_seconds(), 3), step.attempt]
-
-
-@dataclass(slots=True)
-class CountedReads:
-    """Implements `ports.Store` with another store, and counts the documents read, as Firestore bills them."""
-
-    store: Store
-    documents: int = 0
-
-    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
-        """See `ports.Store.get`."""
-        self.documents += len(paths)
-        return self.store.get(paths, fields=fields)
-
-    def query(self, query: Query) -> list[Document]:
-        """See `ports.Store.query`."""
-        found = self.store.query(query)
-        self.documents += max(1, len(found))
-        return found
-
-    def count(self, query: Query) -> int:
-        """See `ports.Store.count`."""
-        self.documents += 1
-        return self.store.count(query)
-
-    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
-        """See `ports.Store.commit`."""
-        return self.store.commit(writes)
 
 
 def read_workflow_history(store: Store, workflow: str, *, most_runs: int) -> WorkflowHistory:

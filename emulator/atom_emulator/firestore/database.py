@@ -85,9 +85,12 @@ class Database:
             return [self._storage.records.get(path) for path in paths], self._read_time()
 
     def query(self, query: Query, transaction: bytes | None = None) -> tuple[list[Record], int]:
-        """Return the matching documents in order, and the read's time."""
+        """Return the matching documents in order, and the read's time, from which a listener can go on."""
         with self._lock:
-            return self._query(query, transaction), self._read_time()
+            found = self._query(query, transaction)
+            # As in `look`: the next commit is later than what has been read.
+            self._last = self._read_time()
+            return found, self._last
 
     def aggregate(
         self, query: Query, wanted: Sequence[Aggregation], transaction: bytes | None = None

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -96,7 +97,9 @@ class MemoryListener:
 
     def listen(self, query: Query, *, since: Bookmark | None = None) -> MemoryListening:
         """See `listening.Listener.listen`."""
-        return MemoryListening(self._database, lambda: QueryTarget(to_core_query(query)), since)
+        # Firestore refuses to listen to some fields, so what is shown is cut.
+        whole = replace(query, fields=None)
+        return MemoryListening(self._database, lambda: QueryTarget(to_core_query(whole)), since, query.fields)
 
     def listen_to(self, paths: Sequence[str], *, since: Bookmark | None = None) -> MemoryListening:
         """See `listening.Listener.listen_to`."""
@@ -114,8 +117,15 @@ class MemoryListening:
     A time to wait is one of the real clock, so where time is virtual, give 0.
     """
 
-    def __init__(self, database: Database, make_target: Callable[[], Target], since: Bookmark | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        make_target: Callable[[], Target],
+        since: Bookmark | None,
+        fields: Sequence[str] | None = None,
+    ) -> None:
         self.documents_read = 0
+        self._fields = None if fields is None else tuple((name,) for name in fields)
         self._database = database
         self._changed = threading.Condition()
         self._is_woken = self._is_first = True
@@ -150,7 +160,8 @@ class MemoryListening:
         changes = looked.get(_TARGET, Changes())
         self.documents_read += len(changes.shown)
         self._token = point.encode()
-        news = [to_document(one) for one in changes.shown if self._versions.get(one.path) != one.updated]
+        shown = [one for one in changes.shown if self._versions.get(one.path) != one.updated]
+        news = [to_document(one if self._fields is None else project(one, self._fields)) for one in shown]
         there = {one.path for one in changes.shown}
         gone = self._versions.keys() - there if changes.is_reset else {*changes.left, *changes.deleted}
         batch = Batch(

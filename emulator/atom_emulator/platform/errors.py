@@ -134,12 +134,14 @@ class RunnerMissing(PlatformError):
     """Runs that are open were started with another Task Runner than the one chosen now."""
 
     def __init__(self, runs: Sequence[str], option: str) -> None:
-        which = f"run {runs[0]} is" if len(runs) == 1 else f"{len(runs)} runs, such as {runs[0]}, are"
+        one = len(runs) == 1
+        which = f"run {runs[0]} is" if one else f"{len(runs)} runs, such as {runs[0]}, are"
+        them, their, end = ("it", "its", "ends it") if one else ("them", "their", "ends each")
         super().__init__(
             f"{which} open in the history of this project, and what is left is for {option}, which was not "
-            f"chosen. `atom-workflows local up {option}` goes on with it, and `atom-workflows runs cancel` "
-            "then ends it; with --cancel-others, `local up` cancels it at once, without its steps under `finally`; "
-            "with --in-memory, a platform runs beside the history."
+            f"chosen. `atom-workflows local up {option}` goes on with {them}, and `atom-workflows runs cancel` "
+            f"then {end}; with --cancel-others, `local up` cancels {them} at once, without {their} steps under "
+            "`finally`; with --in-memory, a platform runs beside the history."
         )
         self.runs = runs
         self.option = option

@@ -40,6 +40,7 @@ class Keeping:
         self._lock = lock
         self._may_have_run = False
         self.cancelled: set[str] = set()
+        self.missing_script = ""
 
     def holds(self, name: PartName) -> tuple[int, ...]:
         """Return the descriptors that a part holds as long as it lives."""
@@ -72,7 +73,12 @@ class Keeping:
 
         `runner` is what runs jobs, and `port` that of the platform's own Task Runner, or 0. Raises `PlatformError`.
         """
-        own = OwnRunner(kind="mock" if runner == "scripted" else runner, url=f"http://{HOST}:{port}" if port else "")
+        script = self._options.task_runner_script
+        own = OwnRunner(
+            kind="mock" if runner == "scripted" else runner,
+            url=f"http://{HOST}:{port}" if port else "",
+            script="" if script is None else str(script),
+        )
         if not self.alone:
             join_history(self.folder.history, own)
             self._may_have_run = True
@@ -81,6 +87,7 @@ class Keeping:
         chosen = {"WORKFLOW_TASK_RUNNER_URL": own.url or self._options.task_runner_url or ""}
         settings = from_environment({**os.environ, **self._options.environment, **chosen})
         found = self._recover(own, settings.may_use_task_runner)
+        self.missing_script = found.script
         prepare_messages(self.folder.messages, self.folder.history)
         remove_files(found.expired_runs, jobs=jobs, logs=self.folder.path / "logs", keep=keep)
         gather_mock_jobs(self.folder.mock_jobs, self.mock_journal, found.open_runs)

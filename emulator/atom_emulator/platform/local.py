@@ -58,7 +58,8 @@ class LocalPlatform:
     `wait`, or leaving the block, raises `PartCrashed`.
 
     `resumed` are the runs of an earlier platform that this one goes on with, and `cancelled` those that it ended since
-    they need another Task Runner.
+    they need another Task Runner. `missing_script` is the mock's script with which runs began that are resumed without
+    it, or "".
 
     `pubsub_url` is where gcloud can publish. `storage` is None without Cloud Storage, and `storage_missing` then says
     why it is missing.
@@ -75,6 +76,7 @@ class LocalPlatform:
         self.storage_missing = ""
         self.resumed: list[str] = []
         self.cancelled: list[str] = []
+        self.missing_script = ""
         self._kept: Keeping | None = None
         self._task_runner_port = 0
         self._supervisor = Supervisor(grace_s=self.options.grace_s, on_crash=self._handle_crash)
@@ -268,6 +270,7 @@ class LocalPlatform:
         keep = from_environment({**os.environ, **self.options.environment}).keep_runs
         self.resumed = kept.begin(self._runner, self._task_runner_port, jobs=self.jobs_dir, keep=keep)
         self.cancelled = sorted(kept.cancelled)
+        self.missing_script = kept.missing_script
 
     def _port(self, name: PartName) -> int:
         return self.options.ports.get(name, 0)

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,9 @@ from atom_workflows.documents import BURST_LEASE_PATH, RUNS
 
 _RUNNER: Final = "task runner "
 """The name of a note about a platform's own Task Runner: this, and its URL. The value is its kind."""
+
+_SCRIPT: Final = "mock script "
+"""The name of a note about a mock Task Runner: this, and its URL. The value is its script's path, or ""."""
 
 _MESSAGES: Final = "inode of messages"
 
@@ -55,18 +58,26 @@ _DELETE: Final = "DELETE FROM documents WHERE database = ? AND (path = ? OR (pat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnRunner:
-    """What runs a platform's jobs. `kind` is mock, process, docker or other, which is not its own and has no `url`."""
+    """What runs a platform's jobs. `kind` is mock, process, docker or other, which is not its own and has no `url`.
+
+    `script` is the path of a mock's script, as the user named it.
+    """
 
     kind: str
     url: str = ""
+    script: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """The ids of the runs that a platform goes on with, and of those that were deleted since they had expired."""
+    """The ids of the runs that a platform goes on with, and of those that were deleted since they had expired.
+
+    `script` is that of the mock which the open runs began with, if the platform's own mock has none.
+    """
 
     open_runs: Sequence[str]
     expired_runs: Sequence[str]
+    script: str = ""
 
 
 def last_port(file: Path) -> int:
@@ -109,7 +120,8 @@ def recover(
             if path.startswith(f"{RUNS}/") and fields.get("state") in _OPEN and path not in expired
         }
         kinds = history.notes(_RUNNER)
-        _require_runner(still_open, kinds, runner, may_use)
+        scripts = history.notes(_SCRIPT)
+        _require_runner(still_open, kinds, scripts, runner, may_use)
         waiting = [
             # If the clock was set back, what was written in the future would wait until then.
             *history.select(_WAITING, database, to_micros(now)),
@@ -125,10 +137,13 @@ def recover(
             connection.executemany(_DELETE, [(database, path, f"{path}/", f"{path}0") for path in expired])
 
         history.write(write)
-        _note_runner(history, runner)
+        began_with = [scripts.get(fields.get("task_runner_url", ""), "") for fields in still_open.values()]
+        script = "" if runner.kind != "mock" or runner.script else next(filter(None, began_with), "")
+        _note_runner(history, replace(runner, script=runner.script or script))
     return Recovered(
         open_runs=[*map(_id_of, still_open)],
         expired_runs=[_id_of(path) for path in expired if path.startswith(f"{RUNS}/")],
+        script=script,
     )
 
 
@@ -206,12 +221,21 @@ def _is_expired(fields: Fields, now: datetime) -> bool:
 
 
 def _require_runner(
-    still_open: Mapping[str, Fields], kinds: Mapping[str, str], runner: OwnRunner, may_use: Callable[[str], bool]
+    still_open: Mapping[str, Fields],
+    kinds: Mapping[str, str],
+    scripts: Mapping[str, str],
+    runner: OwnRunner,
+    may_use: Callable[[str], bool],
 ) -> None:
     def option_for(url: str) -> str:
         kind = kinds.get(url)
         if kind is not None:
-            return "" if kind == runner.kind else f"--runner {kind}"
+            script = scripts.get(url)
+            return (
+                ""
+                if kind == runner.kind
+                else f"--runner {kind}{f' --mock-script {shlex.quote(script)}' if script else ''}"
+            )
         return "" if not url or may_use(url) else f"--tr-url {shlex.quote(url)}"
 
     needed = {path: option_for(fields.get("task_runner_url", "")) for path, fields in still_open.items()}
@@ -243,9 +267,12 @@ def _move_jobs(connection: Any, database: str, urls: Collection[str], to: str) -
         if (text := address.sub(f'"{to}', fields)) != fields
     ]
     connection.executemany(_REPLACE, moved)
-    connection.executemany("DELETE FROM notes WHERE name = ?", [(f"{_RUNNER}{url}",) for url in earlier])
+    connection.executemany(
+        "DELETE FROM notes WHERE name = ?", [(f"{of}{url}",) for of in (_RUNNER, _SCRIPT) for url in earlier]
+    )
 
 
 def _note_runner(history: History, runner: OwnRunner) -> None:
     if runner.url:
-        history.set_notes({f"{_RUNNER}{runner.url}": runner.kind, "port": runner.url.rpartition(":")[2]})
+        notes = {f"{_RUNNER}{runner.url}": runner.kind, f"{_SCRIPT}{runner.url}": runner.script}
+        history.set_notes({**notes, "port": runner.url.rpartition(":")[2]})

@@ -64,12 +64,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """A submission that became a job, and its time: with any request to stop it, all that is needed to restore it."""
+    """A submission that became a job, and its time: with any request to stop it, all that is needed to restore it.
+
+    Without a `behavior`, as older servers recorded it, the script determines it anew.
+    """
 
     job_id: str
     job: Mapping[str, Any]
     idempotency_key: str | None
     at: float
+    behavior: Behavior | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,11 +210,12 @@ class Jobs:
     def restore(self, accepted: Iterable[Acceptance | StopRequest]) -> None:
         """Take over the jobs that an earlier server accepted, in their order.
 
-        Ends that it may have reported are reported again.
+        They keep the behavior that they had there, whatever the script is now; only the default duration is this
+        server's. Ends that it may have reported are reported again.
         """
         for one in accepted:
             if isinstance(one, Acceptance):
-                behavior = self._behavior_for(one.job, one.idempotency_key)
+                behavior = one.behavior or self._behavior_for(one.job, one.idempotency_key)
                 self._keep(self._make(behavior, one.job, one.idempotency_key, one.at, one.job_id))
             elif one.job_id in self._jobs:
                 self._keep(self._jobs[one.job_id].stop_at(one.at))
@@ -322,7 +327,10 @@ class Jobs:
         made = self._make(behavior, job, idempotency_key, now, f"{self._id_prefix}-{self._made:06d}")
         self._keep(made)
         if self._journal is not None:
-            self._journal.add(Acceptance(job_id=made.id, job=job, idempotency_key=idempotency_key, at=now))
+            accepted = Acceptance(
+                job_id=made.id, job=job, idempotency_key=idempotency_key, at=now, behavior=made.behavior
+            )
+            self._journal.add(accepted)
         return made
 
     def _keep(self, job: _Job) -> None:

@@ -1,19 +1,23 @@
 """The journal: every accepted job, one JSON object per line, so that a restarted server still knows them.
 
-A line contains the submission, or the request to stop its job; the course of the job follows from the script, as it did
-the first time.
+A line contains the submission and the behavior that the script chose for its job, or the request to stop the job. The
+next server may have another script, or none: the jobs of this one go on as they began.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from atom_emulator.task_runner.contract import find_breaches
 from atom_emulator.task_runner.jobs import Acceptance, StopRequest
+from atom_emulator.task_runner.script import Behavior, Fault, FaultKind, Loss, Stop
+
+_DEFAULT: Final = Behavior()
 
 
 class InvalidJournal(ValueError):
@@ -42,10 +46,12 @@ class Journal:
         line: dict[str, Any] = {"id": accepted.job_id, "at": accepted.at}
         if isinstance(accepted, Acceptance):
             line |= {"job": accepted.job, "idempotency_key": accepted.idempotency_key}
+            if accepted.behavior is not None:
+                line["behavior"] = _changed_fields(accepted.behavior)
         if self._descriptor is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, 0o600)
-        os.write(self._descriptor, json.dumps(line).encode() + b"\n")
+        os.write(self._descriptor, json.dumps(line, default=asdict).encode() + b"\n")
 
     def clear(self) -> None:
         """Forget every job."""
@@ -82,4 +88,27 @@ def _parse_line(line: bytes) -> Acceptance | StopRequest:
         job=found["job"],
         idempotency_key=None if key is None else str(key),
         at=float(found["at"]),
+        behavior=_parse_behavior(found["behavior"]) if "behavior" in found else None,
     )
+
+
+def _changed_fields(behavior: Behavior) -> dict[str, Any]:
+    """Return the fields that differ from the default."""
+    values = {field.name: getattr(behavior, field.name) for field in fields(Behavior)}
+    return {name: value for name, value in values.items() if value != getattr(_DEFAULT, name)}
+
+
+def _parse_behavior(found: Mapping[str, Any]) -> Behavior:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    for name in ("submit_errors", "status_errors", "stop_errors"):
+        values[name] = tuple(map(_parse_fault, found.get(name, ())))
+    if "stop" in found:
+        stop = found["stop"]
+        values["stop"] = Stop(**{**stop, "fault": _parse_fault(stop["fault"]) if stop["fault"] else None})
+    if "lose_job" in found:
+        values["lose_job"] = Loss(found["lose_job"])
+    return Behavior(**values)
+
+
+def _parse_fault(found: Mapping[str, Any]) -> Fault:
+    return Fault(**{**found, "kind": FaultKind(found["kind"])})

@@ -19,7 +19,7 @@ from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.internal import TickOrigin, tick_message
 
 if TYPE_CHECKING:
-    from atom_workflows.coordinator.marks import Wish
+    from atom_workflows.coordinator.marks import Accepted, Wish
     from atom_workflows.core.marks import Effect
 
 LOOK_AGAIN_S: Final = 2.0
@@ -108,11 +108,14 @@ def retry_run(  # noqa: PLR0913 (each may be left out)
     outbox.flush()
 
 
-def mark_step(services: Services, run_id: str, wish: Wish, *, actor: str, reason: str = "") -> Effect:
+def mark_step(  # noqa: PLR0913 (some may be left out)
+    services: Services, run_id: str, wish: Wish, *, actor: str, reason: str = "", accepted: Accepted | None = None
+) -> Effect:
     """Mark a step, and return what that did first.
 
     A job of the step is stopped by the checker, for which this function does not wait. The run records who marked the
-    step, and why.
+    step, and why. If a person was shown what the mark does, and `accepted` that, nothing is done once the run has
+    ended, or someone else has retried it or marked the step.
 
     Raises `RunNotFound`, `MarkError`, or `RunStateError` if the run's state does not allow the mark.
     """
@@ -121,8 +124,9 @@ def mark_step(services: Services, run_id: str, wish: Wish, *, actor: str, reason
     from atom_workflows.core.marks import Effect  # noqa: PLC0415 - see above
 
     outbox = Outbox(services)
-    change = UserChange(at=services.clock.now(), actor=actor, what=wish.command, why=reason)
-    effect = marks.mark_step(outbox, run_id, wish, change)
+    at = services.clock.now() if accepted is None else accepted.at
+    change = UserChange(at=at, actor=actor, what=wish.command, why=reason)
+    effect = marks.mark_step(outbox, run_id, wish, change, accepted=accepted)
     if effect is Effect.REOPENS:
         seed.resume(outbox, run_id)
     outbox.flush()

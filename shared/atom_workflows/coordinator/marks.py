@@ -6,7 +6,9 @@ the mark releases is published afterwards; if this instance dies before, a repea
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -14,23 +16,32 @@ from atom_workflows import log
 from atom_workflows.coordinator.commits import Decision, save
 from atom_workflows.coordinator.dispatch import republish_below
 from atom_workflows.coordinator.groups import pause
-from atom_workflows.coordinator.loading import StoredRun, StoredStep, load_run, load_steps
+from atom_workflows.coordinator.loading import StoredRun, StoredStep, iter_steps, load_run, load_steps
 from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.coordinator.places import hand_on_places
-from atom_workflows.coordinator.reopening import reopen_run
+from atom_workflows.coordinator.reopening import reopen_run, require_alone
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.endings import require_retries
-from atom_workflows.core.expansion import is_current
+from atom_workflows.core.expansion import current_nodes, is_current
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import expander_id, item_id, parse_item_id, shown_id
 from atom_workflows.core.kinds import NodeKind, Phase
-from atom_workflows.core.marks import WORDS, Effect, Mark, check_given, judge_mark, put_mark, read_mark
+from atom_workflows.core.marks import (
+    WORDS,
+    Effect,
+    Mark,
+    check_given,
+    judge_mark,
+    put_mark,
+    read_mark,
+    require_markable,
+)
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.selection import select_marked
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.user_changes import UserChange
-from atom_workflows.documents import changes_fields, run_path, step_path
-from atom_workflows.errors import MarkError, RunContended, RunNotFound
+from atom_workflows.documents import changes_fields, outputs_path, run_path, step_path
+from atom_workflows.errors import MarkError, RunContended, RunNotFound, RunStateError
 from atom_workflows.messages.internal import ReadyStep
 from atom_workflows.ports import Update
 
@@ -63,10 +74,37 @@ class Named(NamedTuple):
         return self.stored.step
 
     @property
+    def reset(self) -> StoredStep:
+        """The node with which a mark reopens a run that has ended.
+
+        Steps under `finally` run again in any case, and so do their items.
+        """
+        return self.target if self.step.phase is Phase.FINALLY else self.stored
+
+    @property
     def target(self) -> StoredStep:
         """The node that is marked in a run that goes on: of a step with `forEach`, the one that creates its items."""
         is_loop = self.step.kind is NodeKind.GATHER and self.expander is not None
         return self.expander if is_loop and self.expander is not None else self.stored
+
+
+class Accepted(NamedTuple):
+    """What a person was told when a mark was accepted, which may be some time before it is made.
+
+    `retries` is the number of the run's retries, and `reopens` is True if the run had ended. `at` is later than any
+    mark that the step had then, even if that was made by a clock that is ahead.
+    """
+
+    retries: int
+    reopens: bool
+    at: datetime
+
+    @classmethod
+    def of(cls, run: RunRecord, named: Named, effect: Effect, *, now: datetime) -> Accepted:
+        """Accept a mark that `judge_wish` allowed."""
+        made = read_mark(named.target.step)
+        at = now if made is None else max(now, made.at + timedelta(microseconds=1))
+        return cls(retries=run.retries, reopens=effect is Effect.REOPENS, at=at)
 
 
 def find_named(services: Services, run_id: str, name: str) -> Named:
@@ -98,18 +136,30 @@ def judge_wish(services: Services, run: RunRecord, wish: Wish) -> tuple[Named, E
     Returns the named step, what its mark would do first, and its outputs as JSON text. Raises `MarkError`, or
     `RunStateError` if the run's state does not allow the mark.
     """
+    # A run that has not begun has no steps yet.
+    require_markable(run, now=services.clock.now())
     named = find_named(services, run.id, wish.step)
     expander = None if named.expander is None else named.expander.step
-    effect = judge_mark(run, named.step, wish.state, expander=expander, now=services.clock.now())
+    effect = judge_mark(run, named.step, wish.state, expander=expander)
     return named, effect, check_given(named.step, wish.state, wish.outputs, gathers=named.gathers)
 
 
-def mark_step(outbox: Outbox, run_id: str, wish: Wish, change: UserChange, *, retries: int | None = None) -> Effect:
+def require_reopenable(services: Services, run: RunRecord, named: Named) -> None:
+    """Raise `RunStateError` or `SelectionError` if a run that has ended cannot be reopened with a mark."""
+    require_alone(services, run)
+    nodes = current_nodes({one.step.id: one.step for one in iter_steps(services, run.id)})
+    select_marked(nodes, node_id=named.reset.step.id)
+
+
+def mark_step(
+    outbox: Outbox, run_id: str, wish: Wish, change: UserChange, *, accepted: Accepted | None = None
+) -> Effect:
     """Mark a step, and return what that did first.
 
     A mark that has already been made is not made again, but what it released is published once more. If the run is
     reopened, the caller continues it with `seed.resume`. If a job is to be stopped, the caller wakes the checker.
-    If `retries` is given, only a run that has been retried exactly that many times is changed.
+    A mark that was `accepted` may come late: it does nothing once the run has ended or been retried, and replaces no
+    mark that was made later than `change`.
 
     Raises `RunNotFound`, `MarkError`, or `RunStateError` if the run's state does not allow the mark or, as
     `RunContended`, may soon allow it.
@@ -118,11 +168,13 @@ def mark_step(outbox: Outbox, run_id: str, wish: Wish, change: UserChange, *, re
         stored = load_run(outbox.services, run_id)
         if stored is None:
             raise RunNotFound(run_id)
-        require_retries(stored.run, retries)
+        require_retries(stored.run, None if accepted is None else accepted.retries)
         if stored.run.state is RunState.RUNNING and (repeated := _repeat(outbox, run_id, wish, change)):
             return repeated
         named, effect, outputs = judge_wish(outbox.services, stored.run, wish)
         mark = Mark.of(wish.state, change, outputs=outputs)
+        if accepted is not None:
+            _require_timely(stored.run, named, effect, mark, accepted)
         if effect is Effect.REOPENS:
             _reopen(outbox, stored.run, named, mark, change)
             return effect
@@ -130,6 +182,15 @@ def mark_step(outbox: Outbox, run_id: str, wish: Wish, change: UserChange, *, re
             return effect
         outbox.services.clock.sleep(pause(run_id, tries))
     raise RunContended(f"step {wish.step} of run {run_id} is being changed by someone else; check it and try again")
+
+
+def _require_timely(run: RunRecord, named: Named, effect: Effect, mark: Mark, accepted: Accepted) -> None:
+    """Raise `RunStateError` if the run has ended, or a later mark was made, since this one was accepted."""
+    if effect is Effect.REOPENS and not accepted.reopens:
+        raise RunStateError(f"run {run.id} has ended since the mark was accepted: it is {run.state}")
+    made = read_mark(named.target.step)
+    if effect is not Effect.REOPENS and made is not None and made.at >= mark.at:
+        raise RunStateError(f"step {shown_id(named.step.id)} of run {run.id} has since been {made.sentence}")
 
 
 def _repeat(outbox: Outbox, run_id: str, wish: Wish, change: UserChange) -> Effect | None:
@@ -143,16 +204,32 @@ def _repeat(outbox: Outbox, run_id: str, wish: Wish, change: UserChange) -> Effe
         mark = Mark.of(wish.state, change)._replace(retries=node.retries)
         if made is None or not mark.is_same(made):
             continue
-        if node.state.is_terminal and node.state in {wish.state, StepState.SKIPPED}:
+        outputs = check_given(named.step, wish.state, wish.outputs, gathers=named.gathers)
+        # Those of a mark that has taken effect are stored with the step's outputs.
+        if _values_in(outputs) != (_values_in(made.outputs) or _stored_outputs(outbox.services, node)):
+            continue
+        ended_as = StepState.SKIPPED if node.kind is NodeKind.EXPAND else wish.state
+        # An item that waited for its place may have been blocked instead.
+        if node.state is ended_as and (node.by_choice or ended_as is StepState.SUCCEEDED):
             republish_below(outbox, run_id, [node])
             return Effect.ENDS
         if not node.state.is_terminal:
-            outputs = check_given(named.step, wish.state, wish.outputs, gathers=named.gathers)
-            if made.outputs != outputs:
-                return None
             _publish_waiting(outbox, node)
             return Effect.STOPS_JOB if node.state is StepState.RUNNING else Effect.WAITS
     return None
+
+
+def _values_in(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text or "{}")
+    return found
+
+
+def _stored_outputs(services: Services, step: StepRecord) -> dict[str, Any]:
+    """Return the outputs with which a step has succeeded, as JSON values."""
+    if step.state is not StepState.SUCCEEDED or not step.outputs:
+        return {}
+    [found] = services.store.get([outputs_path(step.run_id, step.id)])
+    return {} if found is None else _values_in(found.fields["values"])
 
 
 def _put(outbox: Outbox, stored: StoredRun, target: StoredStep, mark: Mark, change: UserChange) -> bool:
@@ -181,8 +258,7 @@ def _publish_waiting(outbox: Outbox, step: StepRecord) -> None:
 
 def _reopen(outbox: Outbox, run: RunRecord, named: Named, mark: Mark, change: UserChange) -> None:
     """Reopen an ended run, with the mark for its next round."""
-    # Steps under `finally` run again in any case, and so do their items.
-    step = named.target.step if named.step.phase is Phase.FINALLY else named.step
+    step = named.reset.step
     # An earlier mark of a loop may not have taken effect; it stands at the node that would have created the items.
     replaced = next((one.id for one in (named.target.step, named.step) if one.has_open_mark and one.id != step.id), "")
     marked = mark._replace(retries=run.retries + 1).stored()

@@ -15,7 +15,7 @@ from atom_workflows.coordinator.turns import turn_to_read
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.run_ids import run_id_for
-from atom_workflows.core.run_values import bind_run, render_params
+from atom_workflows.core.run_values import UNUSED_PARAMS, bind_run, render_params
 from atom_workflows.core.states import RunState
 from atom_workflows.core.workflow import Workflow
 from atom_workflows.documents import SCHEMA_OF_LANGUAGE_RUNS, SCHEMA_OF_LOOP_RUNS, SCHEMA_OF_NEW_RUNS
@@ -193,7 +193,7 @@ def _how_to_give_params(event: StartRequested, workflow: Workflow) -> list[str]:
 
 def with_workflow(run: RunRecord, workflow: Workflow, *, digest: str, env: Mapping[str, str]) -> RunRecord:
     """Fill in the fields of the run that its workflow determines."""
-    ignored = ("params were given, but the file declares none; they are stored but not used",) if run.params else ()
+    ignored = (UNUSED_PARAMS,) if run.params else ()
     if run.no_queue and workflow.concurrency is None:
         workflow = replace(workflow, warnings=(*workflow.warnings, _NO_LIMIT))
     if workflow.has_loops or workflow.concurrency is not None:

@@ -68,9 +68,7 @@ def accept_command(services: Services, command: RunCommand, *, retries: int | No
     if command.command == CANCEL:
         require_stoppable(run, kind=StopKind.CANCEL, now=command.now)
     elif command.command == MARK:
-        from atom_workflows.coordinator.marks import judge_wish  # noqa: PLC0415 (people mark few steps)
-
-        judge_wish(services, run, _wish(command))
+        command = _check_mark(services, run, command)
     else:
         chooses = _selection(command)
         require_retriable(run, now=services.clock.now(), is_selective=chooses is not None)
@@ -80,6 +78,22 @@ def accept_command(services: Services, command: RunCommand, *, retries: int | No
     services.bus.publish([command_message(command._replace(retries=run.retries))])
     message = f"run {run.id}: the {command.command} request was accepted"
     log.info("run.command", message, run_id=run.id, actor=command.actor)
+
+
+def _check_mark(services: Services, run: RunRecord, command: RunCommand) -> RunCommand:
+    """Return the command with the time at which it is accepted, and with True if it reopens the run.
+
+    Raises `SelectionError`, `MarkError` or `RunStateError` if the mark is not possible.
+    """
+    # Imported here because people mark few steps.
+    from atom_workflows.coordinator.marks import Accepted, judge_wish, require_reopenable  # noqa: PLC0415 - see above
+    from atom_workflows.core.marks import Effect  # noqa: PLC0415 - see above
+
+    named, effect, _ = judge_wish(services, run, _wish(command))
+    if effect is Effect.REOPENS:
+        require_reopenable(services, run, named)
+    accepted = Accepted.of(run, named, effect, now=services.clock.now())
+    return command._replace(at=accepted.at, reopens=accepted.reopens)
 
 
 def handle_command(services: Services, command: RunCommand) -> None:
@@ -145,13 +159,16 @@ def _was_reopened(services: Services, command: RunCommand) -> bool:
 
 def _mark(outbox: Outbox, command: RunCommand) -> None:
     # Imported here because people mark few steps.
-    from atom_workflows.coordinator.marks import mark_step  # noqa: PLC0415 - see above
+    from atom_workflows.coordinator.marks import Accepted, mark_step  # noqa: PLC0415 - see above
     from atom_workflows.core.marks import Effect  # noqa: PLC0415 - see above
 
     wish = _wish(command)
-    change = UserChange(at=outbox.services.clock.now(), actor=command.actor, what=wish.command, why=command.reason)
+    change = UserChange(
+        at=command.at or outbox.services.clock.now(), actor=command.actor, what=wish.command, why=command.reason
+    )
     try:
-        effect = mark_step(outbox, command.run_id, wish, change, retries=command.retries)
+        accepted = Accepted(retries=command.retries, reopens=command.reopens, at=change.at)
+        effect = mark_step(outbox, command.run_id, wish, change, accepted=accepted)
     except RunStateError:
         if not _was_reopened(outbox.services, command):
             raise

@@ -41,7 +41,7 @@ from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.outcomes import clip
 from atom_workflows.core.outputs import read_outputs
-from atom_workflows.core.records import RunRecord, StepRecord
+from atom_workflows.core.records import RunRecord, StepRecord, StopFor
 from atom_workflows.core.rerun import require_retriable
 from atom_workflows.core.states import RunState, StepEvent, StepState
 from atom_workflows.core.stopping import stop_for_mark
@@ -83,12 +83,12 @@ class Mark(NamedTuple):
         fields = {name: value for name, value in self._asdict().items() if value != ""}
         return {**fields, "state": self.state.value}
 
-    def is_same(self, other: Mark) -> bool:
+    def is_same(self, other: Mark | None) -> bool:
         """Return True if both are the same decision of the same person.
 
         The times may differ. The outputs are not compared, since a step that has ended does not keep them in its mark.
         """
-        return self._replace(at=other.at, outputs="") == other._replace(outputs="")
+        return other is not None and self._replace(at=other.at, outputs="") == other._replace(outputs="")
 
     @property
     def sentence(self) -> str:
@@ -120,27 +120,30 @@ class Effect(StrEnum):
     REOPENS = "reopens"
 
 
-def judge_mark(
-    run: RunRecord, step: StepRecord, state: StepState, *, expander: StepRecord | None, now: datetime
-) -> Effect:
-    """Decide what a mark does first.
+def require_markable(run: RunRecord, *, now: datetime) -> None:
+    """Raise `RunStateError` if no step of the run can be marked now, whether or not its steps are known."""
+    if run.state in {RunState.QUEUED, RunState.SEEDING}:
+        raise RunStateError(f"run {run.id} is {run.state}; its steps can be marked once it is RUNNING")
+    if run.state.is_terminal:
+        require_retriable(run, now=now, is_selective=True)
+        if run.started_at is None:
+            starts = Remedy(f"`atom-workflows runs retry {run.id}` starts it", "a retry starts it")
+            raise RunStateError(f"run {run.id} has never begun", remedy=starts)
+
+
+def judge_mark(run: RunRecord, step: StepRecord, state: StepState, *, expander: StepRecord | None) -> Effect:
+    """Decide what a mark does first, after `require_markable` allowed it.
 
     `step` is a node that users see. `expander` is the node that creates the items of a step with `forEach`, or of an
     item's step. Raises `MarkError`, or `RunStateError` if the run's state does not allow it; if it soon may, that is a
     `RunContended`.
     """
-    if run.state in {RunState.QUEUED, RunState.SEEDING}:
-        raise RunStateError(f"run {run.id} is {run.state}; its steps can be marked once it is RUNNING")
     if step.state is StepState.SUCCEEDED or (state is StepState.SKIPPED and step.by_choice):
         once = "" if run.state.is_terminal else "once the run has ended, "
         command = f"atom-workflows runs retry {run.id} --only {quote(shown_id(step.id))}"
         again = Remedy(f"{once}`{command}` runs it again", f'{once}a retry with it in "only" runs it again')
         raise MarkError(f"{_named(step)} is already {step.state}", remedy=again)
     if run.state.is_terminal:
-        require_retriable(run, now=now, is_selective=True)
-        if run.started_at is None:
-            starts = Remedy(f"`atom-workflows runs retry {run.id}` starts it", "a retry starts it")
-            raise RunStateError(f"run {run.id} has never begun", remedy=starts)
         if step.kind is NodeKind.ITEM and step.phase is Phase.FINALLY:
             raise MarkError(f"{_named(step)} is under `finally`, where a run that continues creates all items again")
         return Effect.REOPENS
@@ -229,7 +232,10 @@ def put_mark(step: StepRecord, mark: Mark, *, now: datetime) -> StepChange:
     marked = replace(step, mark=mark.stored())
     if step.state is StepState.RUNNING:
         stopping = stop_for_mark(step, mark.sentence, now=now)
-        return replace(stopping, event=StepEvent.MARK, fields={**stopping.fields, "mark": mark.stored()})
+        # How long to wait for the job's end counts from the first mark.
+        is_first = step.being_stopped_for != StopFor.MARK
+        kept = {} if is_first else {"stop_since": step.stop_since or now, "stop_stage": step.stop_stage}
+        return replace(stopping, event=StepEvent.MARK, fields={**stopping.fields, **kept, "mark": mark.stored()})
     if step.state is StepState.PENDING and not step.is_released:
         return change(step, StepEvent.MARK, mark=mark.stored())
     return end_marked(marked, now=now)

@@ -22,6 +22,9 @@ from atom_workflows.errors import EvaluationError, ExpressionError, ExpressionSy
 ENV_PREFIX: Final = "WORKFLOW_ENV_"
 """The prefix of the deployment's environment variables that files can read as `env.NAME`."""
 
+UNUSED_PARAMS: Final = "params were given, but the file declares none; they are stored but not used"
+"""The warning about params for a workflow without `params`, which accepts any."""
+
 RUN_TYPES: Final[Mapping[str, Any]] = {
     "id": "text",
     "workflow": "text",

@@ -46,9 +46,9 @@ from atom_workflows.messages.fields import (
 )
 from atom_workflows.messages.internal import CANCEL, MARK, RETRY, RunCommand
 
-MAX_BODY: Final = 64 * 1024
+MAX_BODY: Final = 128 * 1024
 """Room for a reason of at most `MAX_REASON` characters, a hundred step ids or the outputs of a step, and some short
-fields."""
+fields. Escaped as ASCII, outputs may take three times the bytes that their limit allows."""
 
 MAX_REASON: Final = 500
 MAX_ACTOR: Final = 200

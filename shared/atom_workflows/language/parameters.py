@@ -130,10 +130,16 @@ def _declare_short(name: str, key: Scalar, node: Node, report: Report) -> Declar
 
 
 def _declare(name: str, key: Scalar, reading: Reading, zone: str, report: Report) -> Declared | None:
-    of = reading.values.get("type")
+    of, default = reading.values.get("type"), reading.values.get("default")
+    embedded: Embedded | str | Invalid | None = None
+    if isinstance(default, Scalar) and OPENING in default.text:
+        report.via = default.alias
+        embedded = read_embedded(default, report)
+        report.via = None
     if of is None:
-        return None
-    default = reading.values.get("default")
+        # The type has been reported; what the expression of the default reads and calls is checked without it.
+        param = Param(name=name, type=ANY, required=False)
+        return Declared(key=key, param=param, default=embedded) if isinstance(embedded, Embedded) else None
     subject = f"params.{name}"
     if default is not None and is_empty(default):
         of = or_null(of)
@@ -146,16 +152,13 @@ def _declare(name: str, key: Scalar, reading: Reading, zone: str, report: Report
     )
     if default is None:
         return Declared(key=key, param=param)
-    if isinstance(default, Scalar) and OPENING in default.text:
-        report.via = default.alias
-        embedded = read_embedded(default, report)
-        report.via = None
-        if isinstance(embedded, Embedded):
-            place = report.place(default, 0)
-            template = Template(path=(), text=default.text, line=place.line, column=place.column)
-            return Declared(key=key, param=replace(param, default=template), default=embedded)
-        if isinstance(embedded, Invalid):
-            return Declared(key=key, param=param)
+    if isinstance(embedded, Invalid):
+        return Declared(key=key, param=param)
+    if isinstance(default, Scalar) and isinstance(embedded, Embedded):
+        place = report.place(default, 0)
+        template = Template(path=(), text=default.text, line=place.line, column=place.column)
+        return Declared(key=key, param=replace(param, default=template), default=embedded)
+    if isinstance(default, Scalar) and isinstance(embedded, str):
         default = replace(default, text=embedded)
     value = read_typed(default, of, f"{subject}.default", zone, report)
     if isinstance(value, Invalid):

@@ -89,16 +89,23 @@ def read_record(record: Record, node: Node, path: str, report: Report) -> Readin
     meant = _check_names(record, node, owner, report)
     if meant:
         # Values are read under the names that were probably meant, so that all of their problems are found at once, and
-        # no others that would vanish with the misspelling.
+        # no others that would vanish with the misspelling. A value of another shape may mean something else.
         node = replace(node, entries=node.entries | meant)
     if node.complete:
         _check_presence(record, node, owner, report)
     values = {
         field.name: _read(field.kind, entry.value, f"{path}.{field.name}" if path else field.name, report)
         for field in record.fields
-        if (entry := node.entries.get(field.name))
+        if (entry := node.entries.get(field.name)) and (field.name not in meant or _has_shape(field.kind, entry.value))
     }
     return Reading(node=node, values={name: value for name, value in values.items() if value is not INVALID})
+
+
+def _has_shape(kind: Kind, node: Node) -> bool:
+    """Return True unless a map or a list of maps should be there, and nothing suggests how to make one."""
+    if isinstance(kind, Record):
+        return isinstance(node, Fields) or bool(_as_main_field(kind, node, ""))
+    return isinstance(node, Items) or not isinstance(kind, RecordList)
 
 
 def _read(kind: Kind, node: Node, path: str, report: Report) -> Any:

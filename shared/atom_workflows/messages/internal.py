@@ -56,7 +56,7 @@ MAX_LIST_BYTES: Final = 200_000
 _LATE_ID: Final = 20
 _JOB_ENDED: Final = "job.ended"
 _RUN_COMMAND: Final = "run.command"
-_OF_MARKS: Final = frozenset({"step", "state", "outputs"})
+_OF_MARKS: Final = frozenset({"step", "state", "outputs", "at", "reopens"})
 
 
 class ReadyStep(NamedTuple):
@@ -122,10 +122,13 @@ class RunCommand(NamedTuple):
     first: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     failed: bool = False
-    # The step or item to mark, its state as in core/marks.py, and its outputs as JSON text. Only for `MARK`.
+    # The step or item to mark, its state as in core/marks.py, and its outputs as JSON text; when the command was
+    # accepted, so that it replaces no later mark; and if the run had ended then. Only for `MARK`.
     step: str = ""
     state: str = ""
     outputs: str = ""
+    at: datetime | None = None
+    reopens: bool = False
 
 
 CANCEL: Final = "cancel"
@@ -230,7 +233,8 @@ def command_message(command: RunCommand) -> Message:
     An earlier version, which does not know commands, lets the event be redelivered to this version.
     """
     is_mark = command.command == MARK
-    body = {name: value for name, value in command._asdict().items() if is_mark or name not in _OF_MARKS}
+    at = None if command.at is None else command.at.isoformat()
+    body = {name: value for name, value in {**command._asdict(), "at": at}.items() if is_mark or name not in _OF_MARKS}
     return _message("steps", _RUN_COMMAND, schema=SCHEMA_OF_MARKS if is_mark else SCHEMA_OF_COMMANDS, **body)
 
 
@@ -315,10 +319,12 @@ def _read_command(body: Mapping[str, Any]) -> RunCommand:
     command = require_text(body, "command")
     if command not in {CANCEL, RETRY, MARK}:
         raise MalformedEvent(f"a command must be {CANCEL}, {RETRY} or {MARK}, not {show(command)}")
-    of_mark: dict[str, str] = {}
+    of_mark: dict[str, Any] = {}
     if command == MARK:
         of_mark = {"step": read_step_id(body, "step"), "state": require_text(body, "state")}
         of_mark["outputs"] = read_optional_text(body, "outputs", longest=MAX_OUTPUTS_BYTES) or ""
+        of_mark["at"] = None if body.get("at") is None else read_time(body, "at")
+        of_mark["reopens"] = read_optional_flag(body, "reopens")
     return RunCommand(
         run_id=read_id(body, "run_id"),
         command=command,

@@ -239,7 +239,7 @@ def test_a_start_without_a_platform_says_how_to_get_one() -> None:
     """The sentence names both kinds of platform, and what to do for each."""
     result = call("start", FORK_JOIN)
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: no platform has been chosen")
+    assert result.stderr.startswith("Error: no platform has been chosen, and this folder has no .atom-workflows")
     assert "run `atom-workflows local up` in another terminal and export what it prints" in result.stderr
     assert "give --project" in result.stderr
 

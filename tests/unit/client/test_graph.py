@@ -278,13 +278,27 @@ def test_a_format_that_is_not_drawn_is_refused(file: Path, options: list[str], n
     assert not Path(name).exists()
 
 
+@pytest.mark.parametrize("options", [["flow.yaml"], ["--last"], ["flow.yaml", "--format", "svg"]])
+@pytest.mark.parametrize("name", ["other.yaml", "other.YML", "other.json"])
+def test_no_workflow_file_is_overwritten(file: Path, options: list[str], name: str) -> None:
+    """A picture is never written where a workflow would be, whether or not the picture is of it."""
+    Path(name).write_text("mine")
+    result = graph(*options, "--output", name)
+    advice = "files hold workflows; name a picture that ends in .svg, .mmd or .txt"
+    sentence = f"Error: --output {name} is not written: {Path(name).suffix.lower()} {advice}\n"
+    assert (result.exit_code, result.stderr) == (2, sentence)
+    assert Path(name).read_text() == "mine"
+
+
 def test_the_workflow_is_not_overwritten(file: Path) -> None:
     """A picture never replaces the file that it shows, by whatever name that is given."""
-    Path("link.yaml").symlink_to(file)
+    Path("link.txt").symlink_to(file)
     before = file.read_text()
-    for path in ("flow.yaml", "link.yaml", str(file)):
+    result = graph("flow.yaml", "--output", "link.txt")
+    assert (result.exit_code, "is the workflow file itself" in result.stderr) == (2, True)
+    for path in ("flow.yaml", str(file)):
         result = graph("flow.yaml", "--output", path)
-        assert (result.exit_code, "is the workflow file itself" in result.stderr) == (2, True)
+        assert (result.exit_code, "is not written" in result.stderr) == (2, True)
     assert file.read_text() == before
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from atom_client.cli.commands import cli
 
 COLUMNS = 80
+"""The width of the terminal, of which click leaves two columns free."""
 
 
 def all_commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -26,7 +27,7 @@ def test_help_is_read_whole_at_80_columns(path: tuple[str, ...]) -> None:
     """No line of a help text is longer than the terminal is wide, and no summary of a command is cut."""
     arguments = [*path, "--help"]
     shown = CliRunner().invoke(
-        cli, arguments, prog_name="atom-workflows", terminal_width=COLUMNS, catch_exceptions=False
+        cli, arguments, prog_name="atom-workflows", terminal_width=COLUMNS - 2, catch_exceptions=False
     )
     lines = shown.stdout.splitlines()
     assert [line for line in lines if len(line) > COLUMNS] == []

@@ -86,6 +86,32 @@ def test_commands_that_change_something_say_how_to_start_a_platform(words: tuple
     assert call("runs", "show", "--last", "--json").stdout == before
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("runs", "cancel", "nightly"), "its history, .atom-workflows, can be read but not changed."),
+        (
+            ("dead-letters", "list"),
+            "there are no dead letters to look at: they are messages, which only a platform has.",
+        ),
+        (("doctor",), "there is nothing to check."),
+    ],
+)
+def test_a_command_says_what_it_needs_a_platform_for(words: tuple[str, ...], why: str) -> None:
+    """A command that changes nothing does not say that nothing can be changed."""
+    assert f"no platform is up in this folder, so {why}" in call(*words).output
+
+
+def test_a_run_that_has_ended_is_not_cancelled(history: Path) -> None:
+    """Cancelling it says that it has ended, since no platform could do it."""
+    with closing(History(history / "history.db", afresh=True)) as file:
+        database = Database(SystemClock().now, file.database("projects/atom-local/databases/(default)"))
+        changed = {**RUN, "state": "SUCCEEDED", "created_at": datetime(2026, 3, 2, tzinfo=UTC)}
+        MemoryStore(database=database).commit([Create(path="runs/nightly-11cfe846bce2", fields=changed)])
+    result = call("runs", "cancel", "nightly-11cf")
+    assert (result.exit_code, "run nightly-11cfe846bce2 has ended: it is SUCCEEDED" in result.stderr) == (1, True)
+
+
 def test_the_newest_state_is_read_while_a_run_goes_on(history: Path) -> None:
     """A history is read as it is now, even while a platform writes to it."""
     with closing(History(history / "history.db", afresh=True)) as file:

@@ -14,7 +14,11 @@ from atom_client.cli.output import Output
 from atom_emulator.testing.world import World
 from atom_workflows.core.states import RunState
 from support.command_line import call_runs
+from support.commands import cancel_run
+from support.groups import limited
+from support.groups import start as start_limited
 from support.loops import RUN, each, start, step, workflow
+from support.meanwhile import meanwhile
 from support.workflows import definition, script
 
 DIAMOND = definition({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "x": []})
@@ -157,6 +161,27 @@ def test_outputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "step list needs the outputs that it declares (rows, day, files): `rows`" in shown.stderr
     assert "`files` is missing" in shown.stderr
     assert "A skipped step has no outputs" in mark(world, run_id, "list", "skipped", "--dry-run").stdout
+
+
+def test_a_run_that_waits_in_line_is_refused_for_that() -> None:
+    """Its steps do not exist yet, but are not unknown."""
+    world = World(script(s0={"duration": 100}))
+    for key in ("first", "second"):
+        queued = start_limited(world, limited(), key)
+        world.settle_down()
+    refused = mark(world, queued, "s0", "skipped")
+    assert refused.exit_code != 0
+    assert "is QUEUED; its steps can be marked once it is RUNNING" in refused.stderr
+
+
+def test_what_was_not_shown_is_not_done() -> None:
+    """If someone cancels the run while the mark is confirmed, it is not reopened."""
+    world, run_id = begun(a={"duration": 1000})
+    commits = meanwhile(world, lambda call, _: call == "commit", lambda: cancel_run(world.services, run_id))
+    refused = mark(world, run_id, "b", "succeeded")
+    assert (commits.happened, refused.exit_code) == (True, 1)
+    assert f"run {run_id} has ended since the mark was accepted: it is CANCELLED" in refused.stderr
+    assert world.run(run_id).state is RunState.CANCELLED
 
 
 def test_json_says_what_the_mark_does() -> None:

@@ -67,6 +67,17 @@ def test_options_are_read_by_the_declared_types(file: Path) -> None:
     assert sent(world, result) == {"day": "2026-01-01", "shards": 12, "tables": ["a", "b"], "version": "3"}
 
 
+def test_a_param_that_nothing_declares_is_warned_of(tmp_path: Path) -> None:
+    """A file without `params` takes any, and `start` and `plan` say that nothing reads them."""
+    path = tmp_path / "flow.yaml"
+    path.write_text("steps: [{id: a, task: {imageUri: i}}]")
+    warning = "Warning: params were given, but the file declares none; they are stored but not used"
+    assert warning in start(World(), path, "--param", "x=1").stderr
+    assert "Warning: params" not in start(World(), path).stderr
+    planned = CliRunner().invoke(cli, ["plan", str(path), "--param", "x=1"], env=NO_CLOUD, catch_exceptions=False)
+    assert (planned.exit_code, warning in planned.stderr) == (0, True)
+
+
 def test_every_problem_is_printed(file: Path) -> None:
     """Unreadable texts, unknown names, broken limits and missing values are reported together, with exit code 2."""
     world = World()

@@ -193,6 +193,21 @@ def test_another_parameter_needs_no_file_if_the_file_is_as_it_was(
     assert call_runs(earlier.world, "retry", run.id, "--param", "limit=6", "--yes").exit_code == 0
 
 
+def test_a_param_that_nothing_declares_is_no_change(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file without params has no param to change: alone it is refused, and with an edited file it is warned of."""
+    monkeypatch.chdir(tmp_path)
+    plain = definition({"a": [], "b": ["a"]})
+    earlier = ended_run(plain)
+    Path("flow.yaml").write_text(plain)
+    refused = call_runs(earlier.world, "retry", earlier.run_id, "--with", "flow.yaml", "--param", "x=1", "--yes")
+    assert "there is no param `x`; the workflow has no params" in refused.stderr
+    assert (refused.exit_code, new_runs(earlier)) == (2, [])
+    Path("flow.yaml").write_text(definition({"a": [], "c": ["a"]}))
+    warned = call_runs(earlier.world, "retry", earlier.run_id, "--with", "flow.yaml", "--param", "x=1", "--yes")
+    assert "Warning: params were given, but the file declares none; they are stored but not used" in warned.stderr
+    assert (warned.exit_code, len(new_runs(earlier))) == (0, 1)
+
+
 def test_a_file_from_a_bucket_is_read_in_its_generation() -> None:
     """The run's own generation is used, and the start message names it instead of the content."""
     world = World(WORKING)
@@ -246,6 +261,11 @@ def test_both_runs_name_each_other_and_kept_steps_are_marked(earlier: EndedRun, 
     assert earlier.world.run_to_end(run.id).state is RunState.SUCCEEDED
     shown = call_runs(earlier.world, "show", run.id).stdout
     assert f"repairs      {earlier.run_id}, keeping some of its steps" in shown
+    assert f"(given in the start message, named as in run {earlier.run_id})" in shown
+    step = call_runs(earlier.world, "show", run.id, "--step", "clean").stdout
+    assert (
+        f"  kept from    run {earlier.run_id}, in which it ended; `atom-workflows why {earlier.run_id} clean`" in step
+    )
     assert f"kept from {earlier.run_id}: 2 items" in shown
     assert f"repaired by  {run.id}" in call_runs(earlier.world, "show", earlier.run_id).output
     both = json.loads(call_runs(earlier.world, "show", run.id, "--json").output)

@@ -66,12 +66,20 @@ def test_what_runs_shows_its_time_so_far() -> None:
     assert "2 of 4 steps ended: 1 PENDING, 1 RUNNING, 1 SUCCEEDED, 1 FAILED." in text
 
 
+def test_no_running_step_is_said_in_plain_words() -> None:
+    """If nothing runs, --running says just that, without the names of the states."""
+    world, run_id = half_way()
+    world.run_to_end(run_id)
+    assert "\nNo step is running.\n" in call_runs(world, "show", run_id, "--running").stdout
+
+
 def test_what_is_not_shown_is_said() -> None:
     """A filter says how many steps it leaves, and a page which steps it has and how to see the next ones."""
     world, run_id = half_way()
     said = {
         "--failed": "1 of 4 steps shown",
         "--state SKIPPED": "No step is SKIPPED.",
+        "--state SKIPPED --state CANCELLED": "No step is SKIPPED or CANCELLED.",
         "--sort duration --limit 3": (
             f"Steps 1 to 3 of 4; next: `atom-workflows runs show {run_id} --sort duration --limit 3 --page 2`"
         ),

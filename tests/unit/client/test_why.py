@@ -34,6 +34,16 @@ def kinds(world: World, run_id: str) -> list[str]:
 # -- open runs -------------------------------------------------------------------------------------------------------
 
 
+def test_a_run_that_did_not_succeed_names_its_retry() -> None:
+    """Below the explanation of a failed or cancelled run is the command that runs the rest of it, and nowhere else."""
+    advice = "` runs the unsuccessful steps again, using the file as it was when the run was started."
+    for script_of, is_named in ((script(a={"always_fail": True}), True), (script(), False)):
+        world = World(script_of)
+        run_id = world.start(definition({"a": []}))
+        world.run_to_end(run_id)
+        assert (f"`atom-workflows runs retry {run_id}{advice}" in why(world, run_id)) is is_named
+
+
 def test_a_running_step_is_named_with_its_time_and_what_waits_behind_it() -> None:
     """The step, how long it has run, its job and the steps that it holds up stand on one line."""
     world = World("default: {duration: 600}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,10 +11,13 @@ import pytest
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.run_commands import accept_command, handle_command
 from atom_workflows.core.consistency import find_flaws
-from atom_workflows.core.states import RunState
+from atom_workflows.core.marks import read_mark
+from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import MalformedEvent, MarkError, NewerVersion, RunStateError
 from atom_workflows.messages.internal import MARK, RETRY, RunCommand, command_message, read_steps_event
-from support.commands import ACTOR, mark_step, retry_run
+from support.commands import ACTOR, cancel_run, mark_step, retry_run
+from support.groups import limited
+from support.groups import start as start_limited
 from support.mortal import Died, Fate, make_mortal
 from support.workflows import definition, script
 
@@ -129,6 +133,52 @@ def test_a_mark_for_an_earlier_round_is_late() -> None:
     assert [change.what for change in world.run(run_id).changes] == ["retry"]
 
 
+def waiting() -> tuple[World, str]:
+    """Return a world with a run whose second step waits for the first one, which runs."""
+    world = World(script(a={"duration": 500}))
+    run_id = world.start(definition({"a": [], "b": ["a"]}))
+    world.settle_down()
+    return world, run_id
+
+
+def test_a_command_that_is_delivered_again_does_not_replace_a_later_mark() -> None:
+    """In whichever order they are delivered, the one that was accepted last decides."""
+    for again in ("earlier", "later"):
+        world, run_id = waiting()
+        earlier = ask(world, run_id, step="b", state="skipped")
+        world.clock.move(timedelta(seconds=1))
+        later = ask(world, run_id, step="b", state="succeeded")
+        for command in (earlier, later, earlier) if again == "earlier" else (later, earlier, later):
+            handle_command(world.services, command)
+        mark = read_mark(world.steps(run_id)["b"])
+        assert mark is not None
+        assert mark.state is StepState.SUCCEEDED
+
+
+def test_a_command_replaces_a_mark_by_a_clock_that_is_ahead() -> None:
+    """It was accepted after that, whatever the clocks say."""
+    world, run_id = waiting()
+    mark_step(world.services, run_id, "b", "skipped")
+    world.clock.move(-timedelta(minutes=5))
+    handle_command(world.services, ask(world, run_id, step="b", state="succeeded"))
+    mark = read_mark(world.steps(run_id)["b"])
+    assert mark is not None
+    assert mark.state is StepState.SUCCEEDED
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_a_mark_of_an_open_run_does_not_reopen_it(times: int) -> None:
+    """The command comes, or comes again, after someone has cancelled the run."""
+    world, run_id = waiting()
+    command = ask(world, run_id, step="b")
+    for _ in range(times):
+        handle_command(world.services, command)
+    cancel_run(world.services, run_id)
+    world.run_to_end(run_id)
+    handle_command(world.services, command)
+    assert world.run(run_id).state is RunState.CANCELLED
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -156,10 +206,24 @@ def test_a_queued_or_seeding_run_is_refused() -> None:
         mark_step(world.services, run_id, "b")
 
 
+def test_a_run_without_steps_is_refused_for_its_state() -> None:
+    """Its steps exist once it has begun, so none of them is called unknown."""
+    world = World(script(s0={"duration": 100}))
+    for key in ("first", "second"):
+        queued = start_limited(world, limited(), key)
+        world.settle_down()
+    with pytest.raises(RunStateError, match="is QUEUED; its steps can be marked once it is RUNNING"):
+        mark_step(world.services, queued, "s0")
+    invalid = world.start("steps: []")
+    world.settle_down()
+    with pytest.raises(RunStateError, match="is INVALID, so none of its steps can run"):
+        mark_step(world.services, invalid, "s0")
+
+
 def test_other_commands_are_written_as_before() -> None:
     """An earlier version reads them; it leaves a mark to this one."""
     body = dict(command_message(RunCommand("r", RETRY, retries=0, actor="a")).body)
-    assert body.keys().isdisjoint({"step", "state", "outputs"})
+    assert body.keys().isdisjoint({"step", "state", "outputs", "at", "reopens"})
     assert body["schema"] == 3
     with pytest.raises(NewerVersion):
         read_steps_event({**command_message(RunCommand("r", MARK, retries=0, actor="a", step="s")).body, "schema": 5})

@@ -114,6 +114,21 @@ def test_the_job_of_a_running_step_is_stopped_first() -> None:
     assert not marked.unstopped
 
 
+def test_marking_a_step_again_does_not_lengthen_the_wait_for_its_job() -> None:
+    """The step ends ten minutes after it was first marked, as it was marked last."""
+    world, run_id = begun(chain(2), s0={**LONG, "stop": "ignore", "duration": 10_000})
+    began = world.clock.now()
+    for number in range(30):
+        if world.states(run_id)["s0"] == "RUNNING":
+            mark_step(world.services, run_id, "s0", ("succeeded", "skipped")[number % 2])
+        world.clock.move(timedelta(minutes=1))
+        world.tick()
+    marked = world.steps(run_id)["s0"]
+    assert marked.finished_at is not None
+    assert marked.finished_at - began <= timedelta(minutes=12)
+    assert (marked.state, marked.unstopped) == (StepState.SUCCEEDED, (marked.job_id,))
+
+
 def test_a_job_that_cannot_be_stopped_does_not_hold_its_step_up() -> None:
     """The step ends as marked, and names the job that may still run."""
     world, run_id = begun(chain(2), s0={**LONG, "stop": "cannot"})
@@ -480,6 +495,34 @@ def test_outputs_are_checked_like_those_of_a_job(state: str, given: dict[str, An
     assert world.run(run_id).state is RunState.FAILED
 
 
+READS_LATER = definition(
+    {"first": [], "list": ["first"], "load": ["list"]},
+    list={"outputs": {"rows": "int"}},
+    load={"task": {"imageUri": "image", "args": {"rows": "${{ steps.list.outputs.rows }}"}}},
+)
+
+
+def test_outputs_may_be_changed_until_the_step_ends() -> None:
+    """They are part of the mark, and checked each time."""
+    world, run_id = begun(READS_LATER, first={"duration": 30})
+    for rows in (1, 2):
+        mark_step(world.services, run_id, "list", outputs={"rows": rows})
+    with pytest.raises(MarkError, match="`rows` "):
+        mark_step(world.services, run_id, "list", outputs={"rows": "many"})
+    assert [change.what for change in world.run(run_id).changes] == ["mark list succeeded"] * 2
+    assert to_end(world, run_id) is RunState.SUCCEEDED
+    assert args(world)[-1] == {"rows": 2}
+
+
+def test_other_outputs_are_refused_once_the_step_has_ended() -> None:
+    """The steps after it may have read them; the same mark again only publishes these."""
+    world, run_id = begun(READS, load={"duration": 30}, list={"submit_errors": [{"status": 429, "retry_after": 60}]})
+    mark_step(world.services, run_id, "list", outputs={"rows": 1})
+    assert mark_step(world.services, run_id, "list", outputs={"rows": 1}) is Effect.ENDS
+    with pytest.raises(MarkError, match="step list is already SUCCEEDED"):
+        mark_step(world.services, run_id, "list", outputs={"rows": 2})
+
+
 def test_a_skipped_step_has_no_outputs() -> None:
     """A step that needs them fails, and says so."""
     flow = definition(
@@ -508,6 +551,22 @@ def test_an_item_may_be_marked() -> None:
     assert to_end(world, RUN) is RunState.SUCCEEDED
     assert args(world)[-1] == {"n": [10, 20, 5]}
     assert [key for key, _ in world.task_runner.submitted] == [f"{RUN}/train[0]/1", f"{RUN}/train[2]/1", f"{RUN}/sum/1"]
+
+
+@pytest.mark.parametrize("state", ["succeeded", "skipped"])
+def test_a_marked_item_that_is_blocked_has_not_ended_as_marked(state: str) -> None:
+    """It was not given its place, because too many others failed, so the same mark again is refused."""
+    loop = step("train", for_each=each([1, 2, 3], max_parallel=1, of=INT))
+    world = World(script(train={"always_fail": True, "duration": 5}, beside=LONG))
+    start(world, workflow(loop, step("beside")))
+    world.settle_down()
+    mark_step(world.services, RUN, "train[2]", state)
+    while world.steps(RUN)["train"].state is not StepState.FAILED:
+        world.clock.move(timedelta(seconds=20))
+        world.tick()
+    assert world.states(RUN)["train[2]"] == "SKIPPED"
+    with pytest.raises(MarkError, match=r"item train\[2\] is SKIPPED, and the steps after it have been decided"):
+        mark_step(world.services, RUN, "train[2]", state)
 
 
 def test_a_failed_item_of_an_ended_run_may_be_marked() -> None:

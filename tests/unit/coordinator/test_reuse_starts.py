@@ -22,7 +22,7 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import outputs_path, run_path, steps_path
 from atom_workflows.errors import RunStateError
 from atom_workflows.handlers.start import on_start
-from atom_workflows.messages.internal import RunCommand
+from atom_workflows.messages.internal import MARK, RunCommand
 from atom_workflows.ports import Update
 from support.meanwhile import meanwhile
 from support.mortal import Died, Fate, make_mortal
@@ -133,6 +133,8 @@ def test_no_relative_of_an_open_repair_is_retried() -> None:
         assert str(refused.value) == said
         with pytest.raises(RunStateError, match=f"run {second} already repairs"):
             accept_command(world.services, RunCommand(run_id, "retry", retries=0, actor="me"))
+        with pytest.raises(RunStateError, match=f"run {second} already repairs"):
+            accept_command(world.services, RunCommand(run_id, MARK, 0, actor="me", step="publish", state="skipped"))
     assert said in refusal(world, request(first, edited(CHANGED, {"publish:1": "publish:2"}), key="three"))
     cancel_run(world.services, second, actor="me")
     retry_run(world.services, earlier.run_id, actor="me")

@@ -12,7 +12,7 @@ from atom_workflows.core.changes import apply_change
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import end_without_job, reset
 from atom_workflows.core.kinds import NodeKind
-from atom_workflows.core.marks import Effect, Mark, judge_mark, put_mark, read_mark
+from atom_workflows.core.marks import Effect, Mark, judge_mark, put_mark, read_mark, require_markable
 from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunState, StepEvent, StepState
 from atom_workflows.core.user_changes import UserChange
@@ -28,6 +28,12 @@ RUN: Final = RunRecord(id="r", workflow="w", state=RunState.RUNNING, created_at=
 def step(state: StepState = StepState.PENDING, **fields: Any) -> StepRecord:
     """Return a step."""
     return replace(STEP, state=state, **fields)
+
+
+def judge(run: RunRecord, of_step: StepRecord, state: StepState) -> Effect:
+    """Decide what a mark does first, as the coordinator does."""
+    require_markable(run, now=NOW)
+    return judge_mark(run, of_step, state, expander=None)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +60,10 @@ def test_what_a_mark_does_first(of_run: RunState, of_step: StepRecord, effect: E
     """That depends on the states of the run and of the step alone."""
     run = replace(RUN, state=of_run)
     if isinstance(effect, Effect):
-        assert judge_mark(run, of_step, StepState.SUCCEEDED, expander=None, now=NOW) is effect
+        assert judge(run, of_step, StepState.SUCCEEDED) is effect
         return
     with pytest.raises(effect):
-        judge_mark(run, of_step, StepState.SUCCEEDED, expander=None, now=NOW)
+        judge(run, of_step, StepState.SUCCEEDED)
 
 
 def test_what_is_refused_for_other_reasons() -> None:
@@ -65,9 +71,9 @@ def test_what_is_refused_for_other_reasons() -> None:
     stop = Stop(kind=StopKind.CANCEL, reason="enough", requested_at=NOW)
     for run in (replace(RUN, stop=stop), replace(RUN, state=RunState.CANCELLED, started_at=None)):
         with pytest.raises(RunStateError):
-            judge_mark(run, step(StepState.PENDING), StepState.SKIPPED, expander=None, now=NOW)
+            judge(run, step(StepState.PENDING), StepState.SKIPPED)
     with pytest.raises(MarkError, match="already SKIPPED"):
-        judge_mark(RUN, step(StepState.SKIPPED, by_choice=True), StepState.SKIPPED, expander=None, now=NOW)
+        judge(RUN, step(StepState.SKIPPED, by_choice=True), StepState.SKIPPED)
 
 
 @pytest.mark.parametrize("state", [StepState.SUCCEEDED, StepState.SKIPPED])

@@ -164,6 +164,23 @@ def test_a_mistake_in_the_order_of_steps_is_the_only_problem(text: str, message:
     assert problem.split(": ", 1)[1].startswith(message), problem
 
 
+@pytest.mark.parametrize("name", ["backof: 3", "backof: [3]", "backof:"])
+def test_a_misspelled_map_is_one_problem(name: str) -> None:
+    """A value that cannot be what was probably meant is not reported under that name as well."""
+    text = f"steps:\n  - id: a\n    task: {{imageUri: i}}\n    retry:\n      {name}\n"
+    assert problems_of(text) == ["f:5:7: there is no field `backof` in `retry`; did you mean `backoff`?"]
+
+
+@pytest.mark.parametrize("default", ["${{ dya(1) }}", "${{ params.wek }}"])
+def test_the_default_of_a_param_without_a_type_is_checked(default: str) -> None:
+    """What its expression calls and reads is reported beside the type, not only once that is right."""
+    day = f"{{type: dat, default: '{default}'}}"
+    text = f"params:\n  week: 1\n  day: {day}\nsteps: [{{id: a, when: params.day == 1}}]\n"
+    first, second = problems_of(text)
+    assert first == "f:3:15: there is no type `dat`; did you mean `date`?"
+    assert second.startswith(("f:3:34: ", "f:3:41: "))
+
+
 def test_other_mistakes_are_still_reported() -> None:
     """A step that is not behind a misspelled dependency is checked as always."""
     text = ETL.replace("dependsOn: [stop]", "dependsOn: [stpo]").replace(

@@ -1,6 +1,7 @@
 // What can be done to a run and to a step: buttons that open a dialog, which shows beforehand what will be done.
 
 import { about, READ_ONLY } from "./about.js";
+import { go } from "./address.js";
 import { path } from "./api.js";
 import { openAction, reasonField } from "./dialog.js";
 import { clean } from "./format.js";
@@ -17,10 +18,12 @@ const NEVER_BEGUN = {
 export function runActions(run, redraw) {
   const hasEnded = ENDED.has(run.state);
   const never = NEVER_BEGUN[run.state];
+  const file = /^gs:\/\//.test(run.source?.path) ? run.source.path : null;
   const buttons = hasEnded
     ? [
         ["Retry …", () => openRetry(run, redraw), never],
         ["Retry with an edited file or parameters …", () => openRepair(run, redraw), never],
+        ...(file ? [["Start the file again …", () => go(`#/start?${new URLSearchParams({ path: file })}`), ""]] : []),
       ]
     : [["Cancel …", () => openCancel(run, redraw), ""]];
   return toolbar("Actions on this run", buttons);
@@ -28,7 +31,7 @@ export function runActions(run, redraw) {
 
 // Return the buttons for a step or an item of a run.
 export function stepActions(run, step, redraw = () => {}) {
-  const wait = ENDED.has(run.state) ? NEVER_BEGUN[run.state] : "Its steps can run again once the run has ended.";
+  const wait = ENDED.has(run.state) ? NEVER_BEGUN[run.state] : "It can run again once the run has ended.";
   return toolbar("Actions on this step", [
     ["Retry from here …", () => openRetry(run, redraw, { mode: "from", names: step.id }), wait],
     ["Retry only this …", () => openRetry(run, redraw, { mode: "only", names: step.id }), wait],
@@ -71,9 +74,16 @@ function openRetry(run, redraw, preset = {}) {
     path: path`/runs/${run.id}/retry`,
     options: { mode: succeeded ? "from" : "rest", names: "", failed: false, reason: "", ...preset },
     body: retryBody,
+    words: retryWords,
+    missing: ({ mode, names }) => (mode === "rest" || names.trim() ? "" : "Name the steps first."),
     fields: (options, change) => retryFields(options, change, succeeded),
     after: redraw,
   });
+}
+
+// The preview has the words of the command line.
+function retryWords(text) {
+  return text.replace(/^--(from|only)$/, "it was named").replace(/add --failed to run/, "tick the box above to run");
 }
 
 // Ids have neither spaces nor commas in them.

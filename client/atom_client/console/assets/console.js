@@ -82,7 +82,7 @@ function draw() {
   render(
     html`<a class="brand" href="#/runs">Atom Workflows</a>
       <nav aria-label="Views"><ul>${TABS.map(
-        ([to, name]) => html`<li><a href="#${to}" aria-current=${path.startsWith(to) ? "page" : "false"}>${name}</a></li>`,
+        ([to, name]) => html`<li><a href="#${to}" aria-current=${path.startsWith(to) || (to === "/runs" && path.startsWith("/workflows/")) ? "page" : "false"}>${name}</a></li>`,
       )}</ul></nav>
       <span class="place">${state.about?.place ?? ""}${state.about?.read_only ? " · read-only" : ""}</span>`,
     place("header"),

@@ -15,7 +15,8 @@ let opened = null;
 
 // An action has a `title`, the words of its `confirm` button, the `path` to post to, the first `options`, and
 // `fields(options, change)`, which draws what can be chosen. `body(options)` makes the request of the options, `show`
-// draws a preview if its words are not all of it, and `after` is called with the answer.
+// draws a preview if its words are not all of it, `missing(options)` says what has to be given before there is one,
+// `words` may change its sentences, and `after` is called with the answer.
 export function openAction(action) {
   opened?.close();
   opened = new ActionDialog(action);
@@ -27,7 +28,7 @@ export function closeDialog() {
 
 class ActionDialog {
   constructor(action) {
-    this.action = { fields: () => "", body: (options) => options, show: () => "", after: () => {}, ...action };
+    this.action = { fields: () => "", body: (options) => options, show: () => "", missing: () => "", words: (text) => text, after: () => {}, ...action };
     this.options = { ...action.options };
     Object.assign(this, { plan: null, error: "", sending: false, asking: null, timer: 0 });
     this.element = document.createElement("dialog");
@@ -69,6 +70,7 @@ class ActionDialog {
     const asking = (this.asking = new AbortController());
     Object.assign(this, { plan: null, error: said });
     this.draw();
+    if (this.action.missing(this.options)) return;
     try {
       const plan = await post(this.action.path, { ...this.action.body(this.options), dry_run: true }, asking.signal);
       if (asking === this.asking) this.plan = plan;
@@ -106,10 +108,11 @@ class ActionDialog {
 
   draw() {
     const { action, options, plan, error, sending } = this;
+    const missing = action.missing(options);
     const content = html`<h2 id="action-title" tabindex="-1" autofocus>${foreign(action.title)}</h2>
       <div class="fields">${action.fields(options, (...args) => this.change(...args), this)}</div>
-      <section class="preview" aria-label="What it will do" aria-live="polite" aria-busy=${!plan && !error}>
-        ${plan ? [drawPlan(plan), action.show(plan)] : error ? "" : html`<p class="quiet">Asking what it will do …</p>`}
+      <section class="preview" aria-label="What it will do" aria-live="polite" aria-busy=${!plan && !error && !missing}>
+        ${plan ? [drawPlan(plan, action.words), action.show(plan)] : error ? "" : html`<p class="quiet">${missing || "Asking what it will do …"}</p>`}
       </section>
       ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : ""}
       <div class="buttons">
@@ -122,10 +125,10 @@ class ActionDialog {
 }
 
 // The sentences of a preview, and the table of what is affected.
-function drawPlan(plan) {
+function drawPlan(plan, words) {
   return html`${plan.refused ? html`<p class="problem">${sentence(plan.refused)}</p>` : ""}
-    ${(plan.lines ?? []).map((line) => html`<p>${sentence(line)}</p>`)}
-    ${plan.table?.rows.length ? drawTable(plan.table) : ""}`;
+    ${(plan.lines ?? []).map((line) => html`<p>${sentence(words(line))}</p>`)}
+    ${plan.table?.rows.length ? drawTable({ ...plan.table, rows: plan.table.rows.map((row) => row.map(words)) }) : ""}`;
 }
 
 export function drawTable({ heading, rows }) {
@@ -133,8 +136,8 @@ export function drawTable({ heading, rows }) {
   return html`<div class="scroll" tabindex="0" role="region" aria-label="What is affected"><table>
       <thead><tr>${heading.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
       <tbody>${rows.slice(0, MOST_ROWS).map(
-        ([first, ...cells]) => html`<tr><th scope="row">${foreign(first)}</th>
-          ${cells.map((cell) => html`<td>${foreign(cell)}</td>`)}</tr>`,
+        ([first, ...cells]) => html`<tr><th scope="row">${sentence(first)}</th>
+          ${cells.map((cell) => html`<td>${sentence(cell)}</td>`)}</tr>`,
       )}</tbody>
     </table></div>
     ${more > 0 ? html`<p class="quiet">and ${counted(more, "more row")}</p>` : ""}`;

@@ -60,7 +60,25 @@ export function foreign(text) {
 // A sentence with names in backticks, as the command line writes them.
 export function sentence(text) {
   const parts = clean(text).split(/`([^`]+)`/u);
-  return html`<bdi>${parts.map((part, number) => (number % 2 ? html`<code>${part}</code>` : part))}</bdi>`;
+  return html`<bdi>${parts.map((part, number) => (number % 2 ? html`<code>${part}</code>` : withTimes(part)))}</bdi>`;
+}
+
+// Sentences have times in the zone of the server, such as `02:30:00 UTC`: show them in the reader's.
+const STAMP = /(\b(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d (?:UTC|[+-]\d\d:\d\d)(?!\d))/u;
+
+function withTimes(text) {
+  return text.split(STAMP).map((part, number) => (number % 2 ? readerTime(part) : part));
+}
+
+function readerTime(text) {
+  const [zone, time, day] = text.split(" ").reverse();
+  const offset = zone === "UTC" ? "Z" : zone;
+  const today = () => new Date(Date.now() + Date.parse("1970-01-01T00:00Z") - Date.parse(`1970-01-01T00:00${offset}`));
+  const at = new Date(`${day ?? today().toISOString().slice(0, 10)}T${time}${offset}`);
+  if (Number.isNaN(at.getTime())) return text;
+  const shown = MOMENT.format(at);
+  const isShort = !day && shown.slice(0, 10) === MOMENT.format(new Date()).slice(0, 10);
+  return html`<time datetime=${at.toISOString()} title=${text}>${isShort ? shown.slice(11) : shown}</time>`;
 }
 
 // A value as JSON. Characters that would not be seen are written as escapes, so that nothing is hidden.

@@ -32,7 +32,7 @@ function field(param, given, problems, change) {
       ${param.description ? html`<div class="description">${foreign(param.description)}</div>` : ""}
       <span class="quiet">${defaultWords(param)}</span>
       ${parts.isGiven ? html`<button type="button" @click=${() => change(param.name, undefined)}>
-        ${param.value !== null ? "As it was" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${param.name}</span></button>` : ""}
+        ${param.value !== null ? "As it was" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${foreign(param.name)}</span></button>` : ""}
     </div>
     ${problems.map((one) => html`<p class="problem" id="${id}-problem">${sentence(one.message)}</p>`)}
   </div>`;

@@ -1,13 +1,18 @@
 // Parts that several views have: a bar to refresh, pages, choices of states, and tables that arrow keys move in.
 
 import { go, withQuery } from "./address.js";
-import { counted, moment, state } from "./format.js";
+import { clean, counted, moment, state } from "./format.js";
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 
-// What is shown was read at a time; `live` says that changes appear by themselves.
-export function asOf({ time, isBusy, isLive = false, error = null, refresh }) {
-  return html`<p class="as-of">
-    <span class="quiet">${isLive ? "Live, last read" : "As of"} ${moment(time)}</span>
+const STATUSES = {
+  live: html`<strong class="live"><span aria-hidden="true">●</span> Live</strong>, last change`,
+  lost: html`<strong class="lost">Connection lost, trying again</strong>; as of`,
+};
+
+// What is shown was read at a time; `status` is "live" if changes appear by themselves, or "lost" if they cannot now.
+export function asOf({ time, isBusy, status = "", problem = "", error = null, refresh }) {
+  return html`<p class="as-of" data-status=${status}>
+    <span role="status" title=${clean(problem)}>${STATUSES[status] ?? "As of"}</span> ${moment(time)}
     <button type="button" aria-disabled=${isBusy ? "true" : "false"} @click=${() => isBusy || refresh()}>Refresh</button>
     ${isBusy ? html`<span class="quiet" role="status">Reading …</span>` : nothing}
   </p>
@@ -56,7 +61,7 @@ export function crumbs(...links) {
 }
 
 // A mark beside a name or a state.
-export function tag(word, isShown = true) {
+export function tag(word, isShown) {
   return isShown ? html` <span class="tag">${word}</span>` : nothing;
 }
 

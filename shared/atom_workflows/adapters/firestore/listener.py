@@ -5,23 +5,28 @@ from __future__ import annotations
 import queue
 import random
 import threading
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from google.api_core import exceptions as google_errors
+from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
 from google.cloud.firestore_v1 import types
 
-from atom_workflows.adapters.firestore.messages import FirestoreMessages
+from atom_workflows.adapters.firestore.messages import QUERY_ANSWER, FirestoreMessages
 from atom_workflows.adapters.firestore.snapshots import CountsDiffer, Snapshots
 from atom_workflows.adapters.grpc_calls import Call, ServiceCalls, message_class
 from atom_workflows.errors import StoreError
 from atom_workflows.listening import Batch, Bookmark
-from atom_workflows.ports import Query
+from atom_workflows.ports import Document, Query
 
 STREAM_S: Final = 300.0
 """A stream is opened anew after this long, which costs no reads: a dead connection may look like a quiet one."""
 
+_QUERY_S: Final = 30.0
+_PAGE: Final = 2_000
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 15.0
 _CLOSES_WITHIN_S: Final = 5.0
@@ -38,6 +43,10 @@ _REFUSALS: Final = (
 """Errors that stay as they are, however often one asks."""
 
 
+ReadFirst: TypeAlias = Callable[[], tuple[list[Document], Any]]
+"""Reads the first documents, and returns the time from which a listener can go on."""
+
+
 class FirestoreListener:
     """Listens to documents of one Firestore database."""
 
@@ -45,21 +54,28 @@ class FirestoreListener:
         self._client = firestore.Client(project=project, database=database)
         self._database = f"projects/{project}/databases/{database}"
         self._messages = FirestoreMessages(self._database)
-        calls = ServiceCalls(
+        calls = partial(
+            ServiceCalls,
             "google.firestore.v1.Firestore",
             self._client._firestore_api.transport,  # noqa: SLF001 (there is no public attribute)
-            call_timeout_s=stream_s,
             metadata=self._client._rpc_metadata,  # noqa: SLF001 (there is no public attribute)
         )
-        self._call = calls.both_ways("Listen", _ListenResponse)
+        self._call = calls(call_timeout_s=stream_s).both_ways("Listen", _ListenResponse)
+        # Whoever listens tries again anyway.
+        never = Retry(predicate=if_exception_type())
+        self._call_query = calls(call_timeout_s=_QUERY_S).stream("RunQuery", QUERY_ANSWER, never)
 
     def listen(self, query: Query, *, since: Bookmark | None = None) -> FirestoreListening:
         """See `listening.Listener.listen`."""
-        asked = self._messages.query(query)
+        asked = self._messages.query(replace(query, fields=None))
         request = _ListenRequest(database=self._database)
         request.add_target.query.parent = asked.parent
         request.add_target.query.structured_query.CopyFrom(asked.structured_query)
-        return self._begin(request, since)
+        if query.fields is None:
+            return self._begin(request, Snapshots(self._messages.document, since))
+        # Firestore refuses to listen to some fields, so what it sends later is cut.
+        cut = partial(self._messages.document, fields=frozenset(query.fields))
+        return self._begin(request, Snapshots(cut, since), lambda: self._read_first(query))
 
     def listen_to(self, paths: Sequence[str], *, since: Bookmark | None = None) -> FirestoreListening:
         """See `listening.Listener.listen_to`."""
@@ -68,20 +84,43 @@ class FirestoreListener:
         request = _ListenRequest(database=self._database)
         names = self._messages.batch_get(dict.fromkeys(paths), None).documents
         request.add_target.documents.documents.extend(names)
-        return self._begin(request, since)
+        return self._begin(request, Snapshots(self._messages.document, since))
 
-    def _begin(self, request: Any, since: Bookmark | None) -> FirestoreListening:
+    def _begin(self, request: Any, snapshots: Snapshots, read_first: ReadFirst | None = None) -> FirestoreListening:
         request.add_target.target_id = _TARGET
-        return FirestoreListening(self._call, request, Snapshots(self._messages.document, since))
+        return FirestoreListening(self._call, request, snapshots, read_first)
+
+    def _read_first(self, query: Query) -> tuple[list[Document], Any]:
+        """Return the documents with the selected fields, and the time of the oldest read.
+
+        What has changed between the pages is sent again to a listener that goes on from that time.
+        """
+        is_paged = query.limit is None and not query.order_by
+        page = replace(query, limit=_PAGE) if is_paged else query
+        documents: list[Document] = []
+        time = None
+        while True:
+            request = self._messages.query(page)
+            answers = self._call_query(request, parent=request.parent)
+            found = [self._messages.document(answer.document) for answer in answers if answer.HasField("document")]
+            documents += found
+            time = time or answers[0].read_time
+            if not is_paged or len(found) < _PAGE:
+                return documents, time
+            page = replace(page, after=[found[-1].path])
 
 
 class FirestoreListening:
-    """One target on a stream of its own, which a thread reads and opens again."""
+    """One target on a stream of its own, which a thread reads and opens again.
 
-    def __init__(self, call: Call, request: Any, snapshots: Snapshots) -> None:
+    With `read_first`, the first documents are read before there is a stream.
+    """
+
+    def __init__(self, call: Call, request: Any, snapshots: Snapshots, read_first: ReadFirst | None = None) -> None:
         self._open = call
         self._request = request
         self._snapshots = snapshots
+        self._read_first = read_first
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._stream: Any = None
@@ -154,6 +193,10 @@ class FirestoreListening:
         request.CopyFrom(self._request)
         if self._snapshots.token:
             request.add_target.resume_token = self._snapshots.token
+        elif self._read_first is not None:
+            documents, time = self._read_first()
+            self._snapshots.stage(documents)
+            request.add_target.read_time.CopyFrom(time)
         requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         requests.put(request)
         with self._changed:

@@ -109,11 +109,11 @@ class FirestoreMessages:
         request.structured_aggregation_query.aggregations.add(alias=COUNT_ALIAS).count.SetInParent()
         return request
 
-    def document(self, message: Any) -> Document:
-        """Return the document that a message contains."""
+    def document(self, message: Any, fields: frozenset[str] | None = None) -> Document:
+        """Return the document that a message contains, or only some of its fields."""
         return Document(
             path=message.name.removeprefix(self._documents),
-            fields=_decode_fields(message.fields),
+            fields=_decode_fields(message.fields, fields),
             version=message.update_time,
         )
 
@@ -265,9 +265,10 @@ _ENCODERS: Final[Mapping[type, Callable[[Any, Any], None]]] = {
 # -- from the protocol -----------------------------------------------------------------------------------------------
 
 
-def _decode_fields(fields: Any) -> dict[str, Any]:
+def _decode_fields(fields: Any, wanted: frozenset[str] | None = None) -> dict[str, Any]:
     # Avoid items(): a protocol map builds the pairs in Python, one by one.
-    return {name: _decode(fields[name]) for name in fields}
+    names = fields if wanted is None else wanted.intersection(fields)
+    return {name: _decode(fields[name]) for name in names}
 
 
 def _decode(value: Any) -> Any:

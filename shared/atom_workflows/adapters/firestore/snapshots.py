@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -46,6 +46,12 @@ class Snapshots:
         self._staged.clear()
         if not self.token:
             self._reset()
+
+    def stage(self, documents: Iterable[Document]) -> None:
+        """Add documents that were read by a query; a stream that goes on from there completes the moment."""
+        found = {document.path: document for document in documents}
+        self.documents_read += len(found)
+        self._staged |= found
 
     def begin_anew(self) -> None:
         """Have the next stream send all documents."""

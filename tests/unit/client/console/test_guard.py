@@ -303,10 +303,11 @@ def test_read_only_console_refuses_every_change(served: Served) -> None:
     with ConsoleServer(console) as other:
         reader = Served(served.world, other)
         paths = {str(rule) for rule in other.app.url_map.iter_rules() if "POST" in (rule.methods or ())}
-        for path in paths - {"/api/files/check"}:
+        for path in paths - {"/api/files/check", "/api/files/graph"}:
             address = path.replace("<run_id>", served.run_id)
             answer = reader.ask("POST", address, body={"dry_run": True})
             assert (answer.status, "read-only" in answer.body.decode()) == (403, True), path
         file = {"name": "a.yaml", "text": chain(1)}
-        assert reader.ask("POST", "/api/files/check", body={"file": file}).status == 200
+        for path in ("/api/files/check", "/api/files/graph"):
+            assert reader.ask("POST", path, body={"file": file}).status == 200
     assert served.is_untouched

@@ -134,6 +134,22 @@ def test_an_open_run_needs_the_task_runner_that_it_had(file: Path) -> None:
     assert recover(file, DATABASE, MOCK).open_runs == []
 
 
+def test_the_script_of_a_mock_is_remembered(file: Path) -> None:
+    """What an open run needs includes its mock's script, which a mock without one is told of; any script will do."""
+    path = {"state": "RUNNING", "task_runner_url": OLD}
+    write(file, {"runs/a": path, "runs/b": path})
+    join_history(file, OwnRunner(kind="mock", url=OLD, script="my mock.yaml"))
+    needed = r"2 runs, such as a, are open .*local up --runner mock --mock-script 'my mock.yaml'` goes on with them"
+    with pytest.raises(RunnerMissing, match=rf"{needed}.* ends each; .* cancels them at once, without their steps"):
+        recover(file, DATABASE, OwnRunner(kind="process", url=NEW))
+    assert recover(file, DATABASE, MOCK).script == "my mock.yaml"
+    assert recover(file, DATABASE, MOCK).script == "my mock.yaml"
+    assert recover(file, DATABASE, OwnRunner(kind="mock", url=NEW, script="other.yaml")).script == ""
+    ended = {**path, "state": "SUCCEEDED", "task_runner_url": NEW}
+    write(file, {"runs/a": ended, "runs/b": ended})
+    assert recover(file, DATABASE, MOCK).script == ""
+
+
 def test_an_open_run_needs_its_own_task_runner_to_be_allowed(file: Path) -> None:
     """A run on a Task Runner elsewhere does not fail on a platform that may not use it; the sentence names it."""
     write(file, {"runs/a": {"state": "RUNNING", "task_runner_url": OUTSIDE}, "runs/b": {"state": "QUEUED"}})

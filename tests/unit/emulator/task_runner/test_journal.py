@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from atom_emulator.task_runner.jobs import Jobs
 from atom_emulator.task_runner.journal import InvalidJournal, Journal
-from atom_emulator.task_runner.script import Behavior, Script, Stop
+from atom_emulator.task_runner.script import Behavior, Fault, FaultKind, Loss, Script, Stop
 from unit.emulator.task_runner.test_jobs import submitted
 
 SCRIPT = Script(default=Behavior(duration_s=10, fail_times=1))
@@ -44,6 +45,54 @@ def test_attempts_keep_their_outputs_over_a_restart(tmp_path: Path) -> None:
     after.restore(journal.read())
     assert [after.status(answer.job_id, 1.0) for answer in answers] == answers
     assert [(answer.outputs, answer.reason) for answer in answers] == [(None, "OOM"), ({"rows": 2}, None)]
+
+
+def test_jobs_keep_their_behavior_under_another_script(tmp_path: Path) -> None:
+    """A job goes on as the script chose when it was accepted, though the next Task Runner has no script."""
+    fault = Fault(kind=FaultKind.DROP, times=2, accepted=True)
+    script = Script(
+        default=Behavior(
+            duration_s=10,
+            states=("QUEUED", "RUNNING"),
+            outputs=(None, {"rows": 2}),
+            reasons=("OOM",),
+            fail_times=1,
+            stop_errors=(fault,),
+            stop=Stop(after_s=3, fault=fault),
+            logs_url="https://logs.example.com",
+            lose_job=Loss.NEVER,
+        )
+    )
+    journal = Journal(tmp_path / "jobs.jsonl")
+    before = Jobs(script, journal=journal)
+    made = [submitted(before, f"run/load/{attempt}", now=0.0).job_id for attempt in (1, 2)]
+    after = Jobs(id_prefix="new", journal=journal)
+    after.restore(journal.read())
+    for now in (1.0, 6.0, 10.0):
+        assert [after.status(job, now) for job in made] == [before.status(job, now) for job in made]
+    assert after.status(made[1], 10.0).outputs == {"rows": 2}
+    assert after.stop(made[0], 11.0) == before.stop(made[0], 11.0)
+
+
+@pytest.mark.parametrize("loss", [Loss.ONCE, Loss.ALWAYS])
+def test_a_lost_job_stays_lost_under_another_script(loss: Loss, tmp_path: Path) -> None:
+    """A job that the script lost is unknown to the next Task Runner, too."""
+    journal = Journal(tmp_path / "jobs.jsonl")
+    lost = submitted(Jobs(Script(default=Behavior(lose_job=loss)), journal=journal), "run/load/1", now=0.0)
+    after = Jobs(id_prefix="new", journal=journal)
+    after.restore(journal.read())
+    assert after.status(lost.job_id, 1.0).status == 404
+
+
+def test_a_journal_without_behavior_follows_the_script(tmp_path: Path) -> None:
+    """A job that an older version accepted behaves as the script of the new one says."""
+    path = tmp_path / "jobs.jsonl"
+    journal = Journal(path)
+    made = submitted(Jobs(journal=journal), "run/load/1", now=100.0)
+    line = json.loads(path.read_text())
+    del line["behavior"]
+    path.write_text(json.dumps(line) + "\n")
+    assert restarted(journal).status(made.job_id, 105.0).state == "RUNNING"
 
 
 def test_a_stopped_job_stays_stopped_over_a_restart(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import { toolbar } from "../actions.js";
 import { get, path } from "../api.js";
 import { foreign, sentence } from "../format.js";
 import { openDrop, openReplay } from "../letters.js";
+import { factList } from "../parts.js";
 import { html } from "../vendor/lit-html/lit-html.js";
 
 export async function deadLetter({ params: [id] }) {
@@ -21,7 +22,7 @@ function draw(letter) {
       ["Replay …", () => openReplay({ ids: [letter.id] }, after), letter.topic ? "" : "Its origin is unknown, so it cannot be replayed."],
       ["Drop …", () => openDrop({ ids: [letter.id] }, after), ""],
     ])}
-    <dl class="facts">${letter.facts.map(([name, value]) => html`<dt>${name}</dt><dd>${foreign(value)}</dd>`)}</dl>
+    ${factList(letter.facts, (_, value) => sentence(value))}
     ${letter.run_id ? html`<p><a href="#/runs/${encodeURIComponent(letter.run_id)}">Run ${foreign(letter.run_id)}</a></p>` : ""}
     <h2>Event</h2><pre tabindex="0" aria-label="The event">${letter.body_text}</pre>
     <h2>What to do</h2>${letter.advice.map((line) => html`<p>${sentence(line)}</p>`)}`;

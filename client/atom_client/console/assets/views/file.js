@@ -5,6 +5,7 @@ import { drawExamined, drawPlan, drawSteps } from "../examined.js";
 import { foreign, sentence } from "../format.js";
 import { paramsForm } from "../params.js";
 import { Source } from "../source.js";
+import { FileGraph } from "../graph/file_graph.js";
 import { html } from "../vendor/lit-html/lit-html.js";
 
 const PAUSE_MS = 400;
@@ -18,11 +19,13 @@ class FilePage {
   constructor(redraw) {
     Object.assign(this, { redraw, values: {}, check: null, error: "", asking: null, timer: 0 });
     this.source = new Source((soon) => this.changed(soon));
+    this.graph = new FileGraph();
   }
 
   close() {
     clearTimeout(this.timer);
     this.asking?.abort();
+    this.graph.close();
   }
 
   changed(soon) {
@@ -45,7 +48,10 @@ class FilePage {
     else {
       try {
         const check = await post("/files/check", { file, params: this.values }, asking.signal);
-        if (asking === this.asking) Object.assign(this, { check, error: "" });
+        if (asking === this.asking) {
+          Object.assign(this, { check, error: "" });
+          if (check.valid) this.graph.show(file);
+        }
       } catch (error) {
         if (error.name === "AbortError") return;
         Object.assign(this, { check: null, error: error.message });
@@ -68,7 +74,8 @@ class FilePage {
               ${drawPlan(check)}</section>
             <section aria-labelledby="file-graph"><h2 id="file-graph">Graph</h2>
               <p class="quiet">${foreign(check.picture.heading)}</p>
-              ${drawSteps(check.picture)}</section>`
+              ${this.graph.element}
+              <details><summary>As a table</summary>${drawSteps(check.picture)}</details></section>`
         : ""}`;
   }
 }

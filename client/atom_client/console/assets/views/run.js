@@ -10,6 +10,8 @@ import { RUN_TABS } from "./run_tabs.js";
 
 // Reasons of a kind that are shown before someone asks for all, as `why` prints them.
 const MOST_OF_A_KIND = 6;
+// Above a graph or a timeline, there is room for fewer.
+const MOST_ABOVE_A_PICTURE = 1;
 
 export async function run({ params, query, about, redraw }) {
   const [ref, name] = params;
@@ -29,6 +31,7 @@ export async function run({ params, query, about, redraw }) {
   await openTab(view.tab, query);
   // The reference may have been the beginning of an id, or a workflow's name.
   if (ref !== model.run.id) go(location.hash.replace(/^#\/runs\/[^/?]+/, to("runs", model.run.id)), { replace: true });
+  model.canFollow = about.live;
   if (about.live && model.isOpen) model.follow();
   return {
     title: model.run.id,
@@ -57,7 +60,8 @@ function draw(view) {
   const { run, why } = model.data;
   const above = run.workflow ? [html`<a href=${to("workflows", run.workflow)}>${foreign(run.workflow)}</a>`] : [];
   const warnings = [...run.warnings.map((one) => `Warning: ${one}`), ...model.data.unstopped];
-  const time = { time: model.data.as_of, isBusy: model.isBusy, isLive: model.isLive, error: model.error };
+  const { isBusy, status, problem, error } = model;
+  const time = { time: model.data.as_of, isBusy, status, problem, error };
   return html`${crumbs(...above)}
     <h1>${foreign(run.id)} ${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</h1>
     ${asOf({ ...time, refresh: () => model.refresh() })}
@@ -72,6 +76,7 @@ function draw(view) {
 
 // The reasons, a few under each heading, with links to the steps that they name.
 function reasons(view) {
+  const most = view.tab === RUN_TABS[0] ? MOST_OF_A_KIND : MOST_ABOVE_A_PICTURE;
   const { why, run } = view.model.data;
   const kinds = [...Map.groupBy(why.reasons, (reason) => reason.kind)];
   const toggle = () => {
@@ -79,14 +84,15 @@ function reasons(view) {
     view.redraw();
   };
   return html`${kinds.map(([kind, all]) => {
-    const shown = view.hasAll ? all : all.slice(0, MOST_OF_A_KIND);
+    // One more takes no more room than the line that would stand for it.
+    const shown = view.hasAll || all.length <= most + 1 ? all : all.slice(0, most);
     const more = all.length - shown.length;
     const heading = why.headings[kind];
     return html`${heading ? html`<p>${heading}</p>` : nothing}
       <ul class=${heading ? "" : "plain"}>${shown.map((reason) => line(run, reason))}
         ${more ? html`<li class="quiet">… and ${more.toLocaleString("en")} more</li>` : nothing}</ul>`;
   })}
-  ${kinds.some(([, all]) => all.length > MOST_OF_A_KIND)
+  ${kinds.some(([, all]) => all.length > most + 1)
     ? html`<button type="button" aria-expanded=${view.hasAll ? "true" : "false"} @click=${toggle}
         >${view.hasAll ? "Show fewer reasons" : "Show all reasons"}</button>`
     : nothing}`;

@@ -29,7 +29,7 @@ function fact(run, name, value) {
   if (name === "workflow") return html`<a href=${to("workflows", run.workflow)}>${foreign(value)}</a>`;
   if (name === "repairs") return html`${link(run.repairs)}${foreign(value.slice(run.repairs.length))}`;
   if (name === "repaired by") return run.repaired_by.toReversed().map(link);
-  return foreign(value);
+  return sentence(value);
 }
 
 function values(title, found, defaulted = []) {

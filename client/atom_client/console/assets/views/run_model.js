@@ -1,19 +1,25 @@
 // A run that is open in a view: what was read of it, and the changes that come while it is followed.
 
-import { follow, get, path } from "../api.js";
+import { get, path } from "../api.js";
+import { Live } from "../live.js";
+import { setClock } from "../ticking.js";
 
 const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 
 export class RunModel {
-  #followed = null;
+  #live = null;
   #onChange;
 
   // `onChange` is called after each change, at most once per frame.
   constructor(data, onChange) {
     this.data = data;
     this.isBusy = false;
-    this.isLive = false;
+    // As `Live` says it.
+    this.status = "";
+    this.problem = "";
     this.error = null;
+    setClock(data.as_of);
+    this.canFollow = false;
     // How often the run was read again.
     this.refreshes = 0;
     this.#onChange = onceAFrame(onChange);
@@ -31,6 +37,10 @@ export class RunModel {
     return this.data.steps;
   }
 
+  get isLive() {
+    return this.status === "live";
+  }
+
   get isOpen() {
     return OPEN.has(this.run.state);
   }
@@ -46,6 +56,8 @@ export class RunModel {
       this.error = error.message;
     }
     this.isBusy = false;
+    // A run that had ended may have been retried.
+    if (this.canFollow && this.isOpen) this.follow();
     this.#onChange();
   }
 
@@ -53,32 +65,52 @@ export class RunModel {
   apply(change) {
     const { steps = [], run, ...others } = change;
     Object.assign(this.data, others);
+    if (others.as_of) setClock(others.as_of);
     if (run) this.data.run = { ...this.data.run, ...run };
-    if (steps.length) {
-      const changed = new Map(steps.map((step) => [step.id, step]));
-      const kept = this.data.steps.map((step) => changed.get(step.id) ?? step);
-      const known = new Set(this.data.steps.map((step) => step.id));
-      this.data.steps = [...kept, ...steps.filter((step) => !known.has(step.id))];
-    }
+    if (steps.length) this.data.steps = replaced(this.data.steps, steps);
     this.#onChange();
   }
 
-  // Follow the run until it is closed. The server sends JSON lines, `{"run": {...}}` and `{"steps": [...]}`.
-  async follow() {
-    this.#followed = new AbortController();
-    this.isLive = true;
-    try {
-      await follow(path`/runs/${this.run.id}/live`, (change) => this.apply(change), this.#followed.signal);
-    } catch (error) {
-      if (error.name !== "AbortError") this.error = error.message;
-    }
-    this.isLive = false;
-    this.#onChange();
+  // Follow the run until it has ended or the view is closed.
+  follow() {
+    this.#live ??= new Live({
+      path: () => path`/runs/${this.run.id}/live?after=${this.data.at ?? ""}`,
+      onLine: (line) => this.apply(line),
+      onStatus: (status, problem) => {
+        Object.assign(this, { status, problem });
+        if (status === "ended") {
+          this.#live = null;
+          this.error = problem || null;
+        }
+        this.#onChange();
+      },
+    });
   }
 
   close() {
-    this.#followed?.abort();
+    this.#live?.close();
+    this.#live = null;
   }
+}
+
+// Return the steps with some of them replaced, in the order in which they were started.
+function replaced(all, changed) {
+  const news = new Map(changed.map((step) => [step.id, step]));
+  let isSorted = true;
+  const kept = all.map((step) => {
+    const found = news.get(step.id);
+    if (!found) return step;
+    news.delete(step.id);
+    isSorted &&= found.started_at === step.started_at;
+    return found;
+  });
+  if (isSorted && !news.size) return kept;
+  return [...kept, ...news.values()].sort((one, other) => (key(one) < key(other) ? -1 : 1));
+}
+
+// Times are all written alike; steps that have not begun come last.
+function key(step) {
+  return `${step.phase === "finally" ? 1 : 0} ${step.started_at ?? "~"} ${step.id}`;
 }
 
 // Many changes may come between two frames; one drawing shows them all.

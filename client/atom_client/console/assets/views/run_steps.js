@@ -39,6 +39,13 @@ function taken(step, now) {
   return step.duration_s ?? (step.state === "PENDING" ? null : secondsBetween(step.started_at, now));
 }
 
+// While the run is followed, the time of a step that has not ended goes on.
+function lasting(view, step) {
+  const goesOn = view.model.isLive && step.duration_s === undefined && step.state !== "PENDING" && step.started_at;
+  if (goesOn) return html`<ticking-time since=${step.started_at}></ticking-time>`;
+  return duration(taken(step, view.model.data.as_of));
+}
+
 function change(changes, options) {
   go(withQuery({ page: null, ...changes }), options);
 }
@@ -107,14 +114,14 @@ function table(view, shown) {
 }
 
 function row(view, step) {
-  const { run, as_of } = view.model.data;
+  const { run } = view.model.data;
   const items = view.loops.get(step.id);
   const link = html`<a href=${to("runs", run.id, "steps", step.id)}>${foreign(step.id)}</a>`;
   return html`<tr>
       <th scope="row">${link}${tag("finally", step.phase === "finally")}</th>
       <td data-name="State">${state(step.state)}${tag("tolerated", step.tolerated)}</td>
       <td data-name="Attempts" class="number">${step.attempts || ""}</td>
-      <td data-name="Duration" class="number">${duration(taken(step, as_of))}</td>
+      <td data-name="Duration" class="number">${lasting(view, step)}</td>
       <td data-name="Message">${step.items ? fold(view, step, items) : nothing}${step.remark ? foreign(step.remark) : nothing}</td>
     </tr>
     ${items ? html`<tr class="opened"><td colspan="5">${items.render()}</td></tr>` : nothing}`;

@@ -5,13 +5,16 @@ import { get } from "../api.js";
 import { clean, counted, duration, foreign, moment, state } from "../format.js";
 import { afterTyping, asOf, goToPage, moveInRows, pager, sortable, stateChoice } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { Live } from "../live.js";
+import { setClock } from "../ticking.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 
 const STATES = ["QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID", "SKIPPED"];
+const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 const SINCE = ["1h", "24h", "7d", "30d", "today", "yesterday"];
 
-export async function runs({ query, redraw }) {
-  const view = { query, page: null, error: null, isBusy: false, number: 0 };
+export async function runs({ query, about, redraw }) {
+  const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, redraw };
   // Only the latest answer counts, in whichever order they come.
   view.read = async () => {
     const number = ++view.number;
@@ -19,7 +22,10 @@ export async function runs({ query, redraw }) {
     redraw();
     try {
       const page = await get(`/runs?${view.query}`);
-      if (number === view.number) Object.assign(view, { page, error: null });
+      if (number === view.number) {
+        Object.assign(view, { page, error: null });
+        if (about.live) followRuns(view);
+      }
     } catch (error) {
       if (number === view.number) view.error = error.message;
     }
@@ -34,7 +40,40 @@ export async function runs({ query, redraw }) {
       view.query = changed.query;
       view.read();
     },
+    close: () => view.live?.close(),
   };
+}
+
+// Follow the runs that the list is about, from what was read on.
+function followRuns(view) {
+  view.live?.close();
+  const { query, redraw } = view;
+  setClock(view.page.as_of);
+  view.live = new Live({
+    path: () => `/live/runs?${new URLSearchParams([...query, ["after", view.page.at ?? ""]])}`,
+    onLine: (line) => {
+      apply(view, line);
+      redraw();
+    },
+    onStatus: (status, problem) => {
+      Object.assign(view, { status, problem });
+      redraw();
+    },
+  });
+}
+
+// Replace the runs that are listed; new ones come first on the first page of the newest runs.
+function apply({ page, query }, { runs: changed = [], gone = [], ...others }) {
+  if (others.as_of) setClock(others.as_of);
+  const news = new Map(changed.map((run) => [run.id, run]));
+  const listed = page.runs.map((run) => news.get(run.id) ?? run).filter((run) => !gone.includes(run.id));
+  const known = new Set(page.runs.map((run) => run.id));
+  const newest = page.runs[0]?.created_at ?? "";
+  const created = changed.filter((run) => !known.has(run.id) && (page.page > 1 || run.created_at >= newest));
+  const isShown = page.page === 1 && (query.get("sort") ?? "created") === "created";
+  if (isShown) listed.unshift(...created.sort((one, other) => (one.created_at < other.created_at ? 1 : -1)));
+  const total = page.total + (isShown ? created.length : 0) - (page.runs.length + (isShown ? created.length : 0) - listed.length);
+  Object.assign(page, others, { runs: listed.slice(0, page.page_size), total });
 }
 
 // A change of a filter begins at the first page again.
@@ -46,8 +85,8 @@ function draw(view) {
   const { page, query } = view;
   return html`<h1>Runs</h1>
     ${filters(query)}
-    ${asOf({ time: page?.as_of, isBusy: view.isBusy, error: view.error, refresh: view.read })}
-    ${page && !view.error ? list(page, query) : nothing}`;
+    ${asOf({ time: page?.as_of, isBusy: view.isBusy, status: view.status, problem: view.problem, error: view.error, refresh: view.read })}
+    ${page && !view.error ? list(view) : nothing}`;
 }
 
 function filters(query) {
@@ -83,11 +122,12 @@ function filters(query) {
   </form></search>`;
 }
 
-function list(page, query) {
+function list(view) {
+  const { page, query } = view;
   const unreadable = page.unreadable.length
     ? html`<p class="warning">Not shown, since a newer version wrote them: ${page.unreadable.map((id) => html`${foreign(id)} `)}</p>`
     : nothing;
-  if (!page.runs.length) return html`${unreadable}<p role="status">${foreign(page.text)}</p>`;
+  if (!page.runs.length) return html`${unreadable}<p role="status">${foreign(page.text || "No run is like this any more.")}</p>`;
   return html`${unreadable}
     <p class="quiet" role="status">${counted(page.total, "run")}${page.is_complete
       ? nothing
@@ -97,7 +137,7 @@ function list(page, query) {
         <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>
         ${heading("Created", "created", query)}${heading("Duration", "duration", query)}<th scope="col">Steps</th>
       </tr></thead>
-      <tbody>${page.runs.map(row)}</tbody>
+      <tbody>${page.runs.map((run) => row(run, view.status === "live"))}</tbody>
     </table>
     ${pager({ page: page.page, size: page.page_size, total: page.total, noun: "run", label: "Pages of runs", open: goToPage })}`;
 }
@@ -107,14 +147,16 @@ function heading(name, key, query) {
   return sortable({ name, key, order: query.get("sort") ?? "created", sort });
 }
 
-function row(run) {
+function row(run, isLive) {
+  const begun = run.taken_s !== null && OPEN.has(run.state) ? (run.admitted_at ?? run.started_at) : null;
   return html`<tr>
     <th scope="row"><a href=${to("runs", run.id)}>${foreign(run.id)}</a>${labelsOf(run)}</th>
     <td data-name="State">${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</td>
     <td data-name="Workflow">${
       run.workflow ? html`<a href=${to("workflows", run.workflow)}>${foreign(run.workflow)}</a>` : nothing}</td>
     <td data-name="Created">${moment(run.created_at)}</td>
-    <td data-name="Duration" class="number">${duration(run.taken_s)}</td>
+    <td data-name="Duration" class="number">${
+      isLive && begun && !run.retries ? html`<ticking-time since=${begun}></ticking-time>` : duration(run.taken_s)}</td>
     <td data-name="Steps" class="number">${size(run)}</td>
   </tr>`;
 }

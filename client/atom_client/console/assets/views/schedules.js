@@ -74,7 +74,7 @@ class SchedulesPage {
           <th scope="col">Note</th></tr></thead>
         <tbody>${instants.map((one) => html`<tr><td>${foreign(one.shown)}</td><td>${moment(one.at)}</td>
           <td><code>${foreign(one.cron)}</code></td><td>${foreign(one.note)}</td></tr>`)}</tbody></table></div>
-      <button type="button" @click=${() => this.readMore(file)}>More next runs<span class="unseen"> of ${clean(file.path)}</span></button>`;
+      <button type="button" @click=${() => this.readMore(file)}>More next runs<span class="unseen"> of ${foreign(file.path)}</span></button>`;
   }
 
   open(file, verb, confirm) {

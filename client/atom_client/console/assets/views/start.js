@@ -13,16 +13,17 @@ const PAUSE_MS = 400;
 const LOOKS = 20;
 const LOOK_MS = 500;
 
-export async function start({ redraw }) {
-  const page = new StartPage(redraw);
+export async function start({ query, redraw }) {
+  const page = new StartPage(redraw, query.get("path") ?? "");
   return { title: "Start a run", render: () => page.render(), close: () => page.close() };
 }
 
 class StartPage {
-  constructor(redraw) {
+  constructor(redraw, path) {
     Object.assign(this, { redraw, values: {}, plan: null, error: "", asking: null, timer: 0, sending: "", isClosed: false });
-    Object.assign(this, { path: "", key: "", labels: "", scheduledAt: "", noQueue: false });
+    Object.assign(this, { path, key: "", labels: "", scheduledAt: "", noQueue: false });
     this.source = new Source((soon) => this.changed(soon));
+    if (path) this.timer = setTimeout(() => this.preview(), 0);
   }
 
   close() {

@@ -6,8 +6,10 @@ import { get, path } from "../api.js";
 import { clean, duration, foreign, json, moment, outside, sentence, state } from "../format.js";
 import { asOf, crumbs, factList, headings, section, tag } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { Live } from "../live.js";
 import { Items } from "./items.js";
 
+const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 const MOST_DEPENDENCIES = 50;
 const SHORTEST = 0.001;
 
@@ -22,8 +24,8 @@ const DURATIONS = {
   back_off_s: "in back-off",
 };
 
-export async function step({ params: [runId, stepId], redraw }) {
-  const view = { data: null, items: null, isBusy: false, error: null };
+export async function step({ params: [runId, stepId], about, redraw }) {
+  const view = { data: null, items: null, isBusy: false, error: null, status: "", problem: "", live: null, redraw };
   const read = async () => {
     view.data = await get(path`/runs/${runId}/steps/${stepId}`);
     if (!view.data.is_loop) return;
@@ -38,12 +40,35 @@ export async function step({ params: [runId, stepId], redraw }) {
     redraw();
   };
   await read();
-  return { title: `${stepId} · ${view.data.run}`, render: () => draw(view) };
+  if (about.live && OPEN.has(view.data.run_state)) follow(view, runId, stepId);
+  return { title: `${stepId} · ${view.data.run}`, render: () => draw(view), close: () => view.live?.close() };
+}
+
+// Whenever the step changes, it is read again, but not faster than it can be looked at.
+function follow(view, runId, stepId) {
+  let timer = 0;
+  const readSoon = () => {
+    timer ||= setTimeout(async () => {
+      await view.refresh();
+      timer = 0;
+      if (!OPEN.has(view.data.run_state)) view.live?.close();
+    }, 0);
+  };
+  view.live = new Live({
+    path: () => path`/runs/${runId}/steps/${stepId}/live`,
+    onLine: readSoon,
+    onStatus: (status, problem) => {
+      Object.assign(view, { status, problem });
+      view.redraw();
+    },
+  });
 }
 
 function draw(view) {
   const { data, items } = view;
   const { step: shown, run } = data;
+  // The attempts have a table of their own.
+  const facts = data.facts.filter(([name]) => name !== "attempts" || !data.attempts.length);
   const link = (id) => html`<a href=${to("runs", run, "steps", id)}>${foreign(id)}</a>`;
   return html`${crumbs(
       html`<a href=${to("workflows", data.workflow)}>${foreign(data.workflow)}</a>`,
@@ -51,10 +76,10 @@ function draw(view) {
       ...(data.item ? [link(data.item.of)] : []),
     )}
     <h1>${foreign(shown.id)} ${state(shown.state)}${tag("tolerated", shown.tolerated)}</h1>
-    ${asOf({ time: data.as_of, isBusy: view.isBusy, error: view.error, refresh: view.refresh })}
+    ${asOf({ time: data.as_of, isBusy: view.isBusy, status: view.status, problem: view.problem, error: view.error, refresh: view.refresh })}
     ${stepActions({ id: run, state: data.run_state }, shown, view.refresh)}
     <section aria-label="Why it is where it is" class="why"><p>${sentence(data.text)}</p>
-      ${factList(data.facts, (name, value) => (name === "log" ? outside(value) : sentence(value)))}
+      ${factList(facts, (name, value) => (name === "log" ? outside(value) : sentence(value)))}
       ${data.notes.map((note) => html`<p class="warning">${sentence(note)}</p>`)}</section>
     ${times(data)} ${message(data)}
     ${neighbors("Blocked by", data.blocked_by.map((one) => one.step), link)}

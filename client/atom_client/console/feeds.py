@@ -1,0 +1,286 @@
+"""Feeds: what is watched is listened to once, however many viewers there are.
+
+A feed begins with its first viewer. A while after the last one has left it stops listening, so that nothing is read
+for nobody, but keeps what it knows and from where to resume: whoever comes back reads only what has changed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from atom_workflows.errors import StoreUnavailable
+from atom_workflows.listening import Batch, Bookmark, Listener, Listening
+
+KEPT_S: Final = 1_800.0
+"""Firestore resumes a listener for 30 minutes without reading everything again."""
+
+MOST_KEPT: Final = 50_000
+"""Documents of feeds that no one watches."""
+
+FIRST_S: Final = 30.0
+"""The time limit for the first documents."""
+
+LINGERS_S: Final = 10.0
+_LOOK_S: Final = 2.0
+
+
+class Watched(Protocol):
+    """The newest state of documents. Its methods are called by one thread at a time."""
+
+    @property
+    def size(self) -> int:
+        """The number of documents that are kept."""
+        ...
+
+    def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> Sequence[Listening]:
+        """Begin to listen, or go on from bookmarks in the same order."""
+        ...
+
+    def apply(self, number: int, batch: Batch) -> Iterable[str]:
+        """Apply a batch of the listener with this number, and return the keys of what has changed."""
+        ...
+
+
+State = TypeVar("State", bound=Watched)
+
+
+class News(NamedTuple):
+    """The keys of what has changed after a version, and why that may be out of date, if it may."""
+
+    version: int
+    keys: Sequence[str]
+    problem: str
+
+
+class Feed(Generic[State]):
+    """Listens for its viewers, each of whom asks for what has changed since the version that it has shown.
+
+    So a slow viewer is given the newest state, and no change waits in a queue. Read `state` only within `locked`.
+    """
+
+    def __init__(self, state: State, listener: Listener, *, lingers_s: float = LINGERS_S) -> None:
+        self.name = secrets.token_hex(6)
+        self.state = state
+        self._viewers = 0
+        self.left_at = time.monotonic()
+        self._listener = listener
+        self._lingers_s = lingers_s
+        self._changed = threading.Condition()
+        self._version = 0
+        self._changed_at: dict[str, int] = {}
+        self._listenings: list[Listening] = []
+        self._threads: list[threading.Thread] = []
+        self._marks: list[Bookmark | None] = []
+        self._unknown: set[int] = set()
+        self._problems: dict[int, str] = {}
+        self._failure: Exception | None = None
+        self._stopping = threading.Event()
+        self._read_before = 0
+
+    @property
+    def version(self) -> int:
+        """The number of batches that the state is made of."""
+        return self._version
+
+    @property
+    def documents_read(self) -> int:
+        """How many documents were sent so far, each of which is billed as a read."""
+        return self._read_before + sum(one.documents_read for one in self._listenings)
+
+    @property
+    def is_listening(self) -> bool:
+        """True while someone watches, and a while longer."""
+        return bool(self._threads) and not self._stopping.is_set()
+
+    @property
+    def has_failed(self) -> bool:
+        """True if the documents cannot be listened to."""
+        return self._failure is not None
+
+    def _begin(self) -> None:
+        """Listen, going on from where it stopped if it did."""
+        for thread in self._threads:
+            thread.join()
+        self._stopping.clear()
+        self._read_before = self.documents_read
+        self._listenings = list(self.state.listen(self._listener, self._marks))
+        self._marks = self._marks or [None] * len(self._listenings)
+        self._unknown = set(range(len(self._listenings)))
+        self._threads = [
+            threading.Thread(target=self._follow, args=(number, one), name="feed", daemon=True)
+            for number, one in enumerate(self._listenings)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop listening, and remember from where to resume."""
+        self._stopping.set()
+        for listening in self._listenings:
+            listening.close()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _follow(self, number: int, listening: Listening) -> None:
+        try:
+            while not self._stopping.is_set():
+                batch = listening.take(_LOOK_S)
+                if batch is not None:
+                    with self._changed:
+                        self._apply(number, batch)
+                elif self._forgotten():
+                    self.stop()
+        except Exception as error:  # noqa: BLE001 (each viewer raises it)
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+        self._marks[number] = listening.bookmark()
+
+    def _apply(self, number: int, batch: Batch) -> None:
+        self._version += 1
+        self._changed_at |= dict.fromkeys(self.state.apply(number, batch), self._version)
+        self._problems[number] = batch.problem
+        if batch.is_current:
+            self._unknown.discard(number)
+        self._changed.notify_all()
+
+    def _forgotten(self) -> bool:
+        """Return True if no one has watched for a while; whoever comes then begins to listen again."""
+        with self._changed:
+            if self._viewers or time.monotonic() - self.left_at <= self._lingers_s:
+                return False
+            self._stopping.set()
+            return True
+
+    def enter(self) -> None:
+        """Add a viewer, and listen if no one does."""
+        with self._changed:
+            self._viewers += 1
+            is_listening = self.is_listening
+        if not is_listening:
+            self._begin()
+
+    def leave(self) -> None:
+        """Remove a viewer."""
+        with self._changed:
+            self._viewers -= 1
+            self.left_at = time.monotonic()
+
+    @contextmanager
+    def locked(self) -> Iterator[State]:
+        """Yield the state while nothing changes it."""
+        with self._changed:
+            yield self.state
+
+    def wait_until_known(self, within_s: float = FIRST_S) -> int:
+        """Wait until everything is known as it is now, and return the version.
+
+        Raises `StoreUnavailable` if that takes too long, and whatever ended the listener.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._unknown or self._problem or self._has_ended, within_s)
+            self._raise_failure()
+            if self._unknown:
+                raise StoreUnavailable(self._problem or f"Firestore has sent nothing within {within_s:.0f} seconds")
+            return self._version
+
+    def wait(self, since: int, within_s: float) -> News:
+        """Wait until something changes after a version, and return that; after `within_s`, return nothing new.
+
+        Raises whatever ended the listener.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._version > since or self._has_ended, within_s)
+            self._raise_failure()
+            keys = (
+                [key for key, version in self._changed_at.items() if version > since] if self._version > since else []
+            )
+            return News(version=self._version, keys=keys, problem=self._problem)
+
+    @property
+    def is_stopping(self) -> bool:
+        """True once the console ends."""
+        return self._stopping.is_set()
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._failure is not None or self._stopping.is_set()
+
+    @property
+    def _problem(self) -> str:
+        return next(filter(None, self._problems.values()), "")
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+class Feeds:
+    """The feeds of one console, by what they watch. Safe to use from several threads."""
+
+    def __init__(self, listener: Listener, *, lingers_s: float = LINGERS_S, most_kept: int = MOST_KEPT) -> None:
+        self._listener = listener
+        self._lingers_s = lingers_s
+        self._most_kept = most_kept
+        self._lock = threading.Lock()
+        self._kept: dict[Hashable, Feed[Any]] = {}
+
+    @contextmanager
+    def watch(self, key: Hashable, make: Callable[[], State]) -> Iterator[Feed[State]]:
+        """Yield the feed of this key as one of its viewers, and begin to listen if no one does.
+
+        `make` creates its state if nothing is known.
+        """
+        feed = self._enter(key, make)
+        try:
+            yield feed
+        finally:
+            feed.leave()
+
+    def _enter(self, key: Hashable, make: Callable[[], State]) -> Feed[State]:
+        with self._lock:
+            self._forget(key)
+            kept = self._kept.pop(key, None)
+            feed = Feed(make(), self._listener, lingers_s=self._lingers_s) if kept is None else kept
+            # The latest is the last one.
+            self._kept[key] = feed
+            feed.enter()
+            return feed
+
+    def _forget(self, wanted: Hashable) -> None:
+        """Forget feeds that failed or are too old, and the oldest ones if there are too many documents."""
+        idle = {key: feed for key, feed in self._kept.items() if feed.has_failed or not feed.is_listening}
+        too_many = sum(feed.state.size for feed in idle.values()) - self._most_kept
+        for key, feed in idle.items():
+            is_old = time.monotonic() - feed.left_at > KEPT_S
+            if feed.has_failed or is_old or (too_many > 0 and key != wanted):
+                too_many -= feed.state.size
+                del self._kept[key]
+
+    def knows(self, key: Hashable) -> bool:
+        """Return True if something is known of this key."""
+        with self._lock:
+            return key in self._kept
+
+    @property
+    def listening(self) -> int:
+        """The number of feeds that listen now."""
+        with self._lock:
+            return sum(feed.is_listening for feed in self._kept.values())
+
+    @property
+    def documents_read(self) -> int:
+        """How many documents all feeds were sent, each of which is billed as a read."""
+        with self._lock:
+            return sum(feed.documents_read for feed in self._kept.values())
+
+    def close(self) -> None:
+        """Stop all feeds."""
+        with self._lock:
+            for feed in self._kept.values():
+                feed.stop()

@@ -1,0 +1,48 @@
+"""Read from a request's arguments which runs are wanted, and numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flask import request
+
+from atom_client.errors import Misuse
+from atom_client.text import name_of
+from atom_client.views.run_list import RunFilter, RunOrder
+from atom_client.views.since import since_of
+from atom_workflows.core.states import RunState
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_STATES: Final = tuple(state.value for state in RunState)
+_ORDERS: Final = tuple(order.value for order in RunOrder)
+
+
+def wanted_runs(now: datetime) -> RunFilter:
+    """Return the filter that the request's arguments specify."""
+    given = request.args
+    states = [one.upper() for one in given.getlist("state")]
+    if unknown := [one for one in states if one not in _STATES]:
+        raise Misuse(f"runs have no state {name_of(unknown[0])}; the states are {', '.join(_STATES)}")
+    if (order := given.get("sort", RunOrder.CREATED.value)) not in _ORDERS:
+        raise Misuse(f"runs cannot be sorted by {name_of(order)}, only by {', '.join(_ORDERS)}")
+    labels = [one.partition("=") for one in given.getlist("label")]
+    if bad := [name for name, sign, _ in labels if not (name and sign)]:
+        raise Misuse(f"{name_of(bad[0])!r} is not a label; write NAME=VALUE")
+    return RunFilter(
+        states=[RunState(one) for one in dict.fromkeys(states)],
+        workflow=given.get("workflow", "").strip(),
+        labels={name.strip(): value for name, _, value in labels},
+        since=since_of(given["since"], now, name="the beginning") if given.get("since", "").strip() else None,
+        id_begins=given.get("id", "").strip(),
+        order=RunOrder(order),
+    )
+
+
+def number_of(name: str, default: int, *, most: int) -> int:
+    """Return a number of the request, from 1 to `most`."""
+    text = request.args.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= most):
+        raise Misuse(f"`{name}` is {name_of(text)!r}; write a number from 1 to {most:,}")
+    return int(text[:9])

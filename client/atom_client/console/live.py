@@ -1,0 +1,323 @@
+"""Stream changes to the page, as lines of JSON, while someone looks at it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from flask import Blueprint, Response, request
+
+from atom_client.console.app import this_console
+from atom_client.console.filters import wanted_runs
+from atom_client.console.run_answers import run_answer, run_rows, step_rows
+from atom_client.errors import Failure, explain
+from atom_client.views.as_json import moment_text
+from atom_client.views.counted_reads import CountedReads
+from atom_client.views.explanations import look_around_nodes
+from atom_client.views.live_run import THE_RUN, LiveRun, steps_among
+from atom_client.views.live_runs import LiveDocuments, LiveRuns
+from atom_client.views.queries import in_order, read_nodes_with_attempts
+from atom_client.views.run_list import OPEN_STATES, RunFilter, known_runs, timed_run
+from atom_client.views.run_references import require_run
+from atom_workflows.core.item_ids import expander_id, item_id, parse_item_id
+from atom_workflows.documents import step_path
+from atom_workflows.run_documents import run_record
+from atom_workflows.step_documents import step_record
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Mapping
+
+    from atom_client.console.app import Console
+    from atom_client.console.feeds import Feed, Feeds, News
+    from atom_client.views.loops import LoopView
+    from atom_workflows.coordinator.services import Services
+    from atom_workflows.core.records import RunRecord, StepRecord
+    from atom_workflows.ports import Document, Store
+
+live = Blueprint("live", __name__)
+
+KEEP_ALIVE_S: Final = 15.0
+"""An empty line is sent after this long, and shows whether someone still listens."""
+
+LEAST_PAUSE_S: Final = 0.1
+"""Changes that follow each other faster become one line."""
+
+COUNT_EVERY_S: Final = 60.0
+"""The steps of open runs in a list are counted again after this long, since their ends do not change the runs."""
+
+READS_PER_S: Final = 2.0
+"""What explains a run is read again no faster than this, however fast the run changes."""
+
+_CPU_SHARE: Final = 0.1
+_LONGEST_PAUSE_S: Final = 10.0
+
+
+class Explained(NamedTuple):
+    """What a run's answer has besides its steps, as of a version of its feed."""
+
+    version: int
+    answer: Mapping[str, Any]
+    loops: Mapping[str, LoopView]
+
+
+class WatchedRun(LiveRun):
+    """A run that viewers share, with its latest explanation."""
+
+    def __init__(self, run: RunRecord) -> None:
+        super().__init__(run)
+        self.explained = Explained(0, {}, {})
+        self.reads = 0
+        self._explaining = threading.Lock()
+        self._due_at = 0.0
+        self._explained_state = ""
+
+    def due_in(self) -> float:
+        """Return after how many seconds the run may be explained again; a new state of the run is, at once."""
+        is_new = self.run.state.value != self._explained_state
+        return 0.0 if is_new else max(0.0, self._due_at - time.monotonic())
+
+    def explain(self, services: Services, feed: Feed[WatchedRun], *, fresh: bool = False) -> Explained:
+        """Return the explanation of the newest version, or the latest one if the next is not due.
+
+        Whoever opens the page asks for a `fresh` one, since its words contain durations.
+        """
+        with self._explaining:
+            with feed.locked():
+                version, run, nodes = feed.version, self.run, dict(self.nodes)
+            if not fresh and (self.explained.version == version or self.due_in()):
+                return self.explained
+            began, store = time.monotonic(), CountedReads(services.store)
+            seen = look_around_nodes(replace(services, store=store), run, nodes)
+            self.explained = Explained(version, run_answer(seen), seen.loops)
+            self.reads += store.documents
+            took = time.monotonic() - began
+            pause = min(_LONGEST_PAUSE_S, max(took / _CPU_SHARE, store.documents / READS_PER_S))
+            self._due_at, self._explained_state = time.monotonic() + pause, run.state.value
+            return self.explained
+
+
+def run_key(run_id: str) -> Hashable:
+    """Return the key of a run's feed."""
+    return "run", run_id
+
+
+def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str, Any]:
+    """Return everything about a run from its feed, so that what is shown is read only once."""
+    with feeds.watch(run_key(run.id), lambda: WatchedRun(run)) as feed:
+        version = feed.wait_until_known()
+        explained = feed.state.explain(console.services, feed, fresh=True)
+        with feed.locked() as state:
+            nodes = dict(state.nodes)
+            steps = in_order(nodes.values())
+        console.pictures.keep(feed.state.run, nodes)
+        return {
+            **explained.answer,
+            "steps": step_rows(steps, explained.loops),
+            "at": f"{feed.name}.{version}",
+            "reads": feed.documents_read + feed.state.reads,
+        }
+
+
+def nodes_of(console: Console, run: RunRecord) -> dict[str, StepRecord]:
+    """Return a run's nodes with their attempts, but without items: from its feed, if the console has feeds."""
+    if console.feeds is None:
+        return read_nodes_with_attempts(console.services.store, run)
+    with console.feeds.watch(run_key(run.id), lambda: WatchedRun(run)) as feed:
+        feed.wait_until_known()
+        with feed.locked() as state:
+            return dict(state.nodes)
+
+
+@live.get("/runs/<run_id>/live")
+def follow_run(run_id: str) -> Response:
+    """Stream what changes in a run, until it has ended."""
+    services, feeds, after = this_console().services, _feeds(), request.args.get("after", "")
+    if not feeds.knows(run_key(run_id)):
+        run_id = require_run(services.store, run_id).id
+
+    def lines() -> Iterator[dict[str, Any]]:
+        with feeds.watch(run_key(run_id), lambda: WatchedRun(require_run(services.store, run_id))) as feed:
+            yield from _run_lines(services, feed, _since(feed, after))
+
+    return _stream(lines())
+
+
+def _run_lines(services: Services, feed: Feed[WatchedRun], since: int) -> Iterator[dict[str, Any]]:
+    """Yield changes as they come, each followed by what explains the run then, if that is due."""
+    state, problem = feed.state, None
+    # Whoever has read this feed's run has seen the latest explanation.
+    shown = state.explained.version if since else None
+    # The first line comes at once, and shows that the connection works.
+    pause = 0.0
+    while not feed.is_stopping:
+        news = feed.wait(since, pause)
+        since = news.version
+        line = _changes(services, feed, news)
+        if news.problem != problem:
+            line["problem"] = problem = news.problem
+        yield {**line, **_place(services, feed, since)} if line else line
+        explained = state.explain(services, feed)
+        if explained.version != shown:
+            shown = explained.version
+            with feed.locked():
+                loops = steps_among(state.nodes, explained.loops)
+            rows = {"steps": step_rows(loops, explained.loops)} if loops else {}
+            yield {**explained.answer, **rows, **_place(services, feed, since)}
+        with feed.locked():
+            has_ended = state.has_ended and shown == feed.version == since
+        if has_ended:
+            yield {"ended": True}
+            return
+        time.sleep(LEAST_PAUSE_S)
+        pause = KEEP_ALIVE_S if shown >= since else min(KEEP_ALIVE_S, state.due_in())
+
+
+def _changes(services: Services, feed: Feed[WatchedRun], news: News) -> dict[str, Any]:
+    with feed.locked() as state:
+        run, steps = state.run, steps_among(state.nodes, news.keys)
+    line: dict[str, Any] = {"steps": step_rows(steps, state.explained.loops)} if steps else {}
+    return {**line, "run": timed_run(run, services.clock.now())} if THE_RUN in news.keys else line
+
+
+def _place(services: Services, feed: Feed[WatchedRun], version: int) -> dict[str, Any]:
+    return {
+        "at": f"{feed.name}.{version}",
+        "reads": feed.documents_read + feed.state.reads,
+        "as_of": moment_text(services.clock.now()),
+    }
+
+
+# -- the list of runs --------------------------------------------------------------------------------------------------
+
+
+def _runs_feed(wanted: RunFilter) -> tuple[Hashable, RunFilter]:
+    """Return the key of the feed that has these runs, and what it listens to."""
+    is_open = wanted.states and set(OPEN_STATES).issuperset(wanted.states)
+    listened = RunFilter(states=sorted(wanted.states), workflow=wanted.workflow) if is_open else RunFilter()
+    return ("runs", *listened.states, listened.workflow), listened
+
+
+def read_watched_runs(feeds: Feeds, wanted: RunFilter) -> tuple[list[Document], dict[str, Any]]:
+    """Return the newest runs, or none if others are listened to, and the place from which the page can go on."""
+    key, listened = _runs_feed(wanted)
+    with feeds.watch(key, lambda: LiveRuns(listened)) as feed:
+        version = feed.wait_until_known()
+        with feed.locked() as state:
+            newest = [] if listened.states else state.newest()
+        return newest, {"at": f"{feed.name}.{version}", "reads": feed.documents_read}
+
+
+# Not below /runs, since a workflow may be named `live`.
+@live.get("/live/runs")
+def follow_runs() -> Response:
+    """Stream the runs of a list that change, until the page is closed."""
+    services, feeds, after = this_console().services, _feeds(), request.args.get("after", "")
+    wanted = wanted_runs(services.clock.now())
+    key, listened = _runs_feed(wanted)
+
+    def lines() -> Iterator[dict[str, Any]]:
+        with feeds.watch(key, lambda: LiveRuns(listened)) as feed:
+            yield from _runs_lines(services, feed, (wanted, listened), _since(feed, after))
+
+    return _stream(lines())
+
+
+def _runs_lines(
+    services: Services, feed: Feed[LiveRuns], filters: tuple[RunFilter, RunFilter], since: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the runs that have changed, given which are wanted and which are listened to."""
+    (wanted, listened), problem = filters, None
+    counted_at = time.monotonic()
+    while not feed.is_stopping:
+        news = feed.wait(since, 0.0 if problem is None else KEEP_ALIVE_S)
+        since = news.version
+        keys = set(news.keys)
+        with feed.locked() as state:
+            if time.monotonic() - counted_at >= COUNT_EVERY_S:
+                counted_at = time.monotonic()
+                keys |= state.open_ids()
+            known = list(known_runs([state.runs[key] for key in keys if key in state.runs], []))
+        listed = [one for one in known if wanted.matches(one.fields) and one.id.startswith(wanted.id_begins)]
+        # From the newest runs, one goes because newer ones have come; from the open ones, because it has ended.
+        left = keys if listened.states else {one.id for one in known}
+        gone = sorted(left - {one.id for one in listed})
+        line: dict[str, Any] = {"gone": gone} if gone else {}
+        if listed:
+            line["runs"] = run_rows(services.store, [run_record(one) for one in listed], services.clock.now())
+        if news.problem != problem:
+            line["problem"] = problem = news.problem
+        if line:
+            line |= {"at": f"{feed.name}.{since}", "reads": feed.documents_read}
+            line["as_of"] = moment_text(services.clock.now())
+        yield line
+        time.sleep(LEAST_PAUSE_S)
+
+
+# -- a step ------------------------------------------------------------------------------------------------------------
+
+
+@live.get("/runs/<run_id>/steps/<step_id>/live")
+def follow_step(run_id: str, step_id: str) -> Response:
+    """Stream a line whenever a step or an item has changed; the page then reads it again."""
+    services, feeds = this_console().services, _feeds()
+    paths = _paths_of_step(services.store, run_id, step_id)
+
+    def lines() -> Iterator[dict[str, Any]]:
+        with feeds.watch(("documents", *paths), lambda: LiveDocuments(paths)) as feed:
+            since, problem = feed.wait_until_known(), None
+            while not feed.is_stopping:
+                news = feed.wait(since, 0.0 if problem is None else KEEP_ALIVE_S)
+                line: dict[str, Any] = {"changed": len(news.keys)} if news.keys else {}
+                if news.problem != problem:
+                    line["problem"] = problem = news.problem
+                since = news.version
+                yield line
+                time.sleep(LEAST_PAUSE_S)
+
+    return _stream(lines())
+
+
+def _paths_of_step(store: Store, run_id: str, step_id: str) -> list[str]:
+    """Return the paths of a step's node and of the one that creates its items, or of an item."""
+    item = parse_item_id(step_id)
+    if item is None:
+        return [step_path(run_id, step_id), step_path(run_id, expander_id(step_id))]
+    expander = store.get([step_path(run_id, expander_id(item.each))])[0]
+    if expander is None:
+        raise Failure(f"run {run_id} has no step {item.each} with `forEach`")
+    return [step_path(run_id, item_id(item.each, item.index, step_record(expander).expansion))]
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+def _feeds() -> Feeds:
+    feeds = this_console().feeds
+    if feeds is None:
+        raise Failure("this console shows what is stored in a folder, which does not change while it is shown")
+    return feeds
+
+
+def _since(feed: Feed[Any], after: str) -> int:
+    """Return the version that a viewer has shown, or 0 if it has shown another feed's."""
+    name, _, version = after.partition(".")
+    return int(version) if name == feed.name and version.isdecimal() and version.isascii() else 0
+
+
+def _stream(lines: Iterator[dict[str, Any]]) -> Response:
+    """Return an answer that ends with the lines; a line without members keeps the connection alive."""
+
+    def encoded() -> Iterator[str]:
+        try:
+            for line in lines:
+                yield f"{json.dumps(line, separators=(',', ':'))}\n" if line else "\n"
+        except Exception as error:
+            # The answer has begun, so its status cannot say so.
+            if (sentence := explain(error)) is None:
+                raise
+            yield f"{json.dumps({'error': sentence})}\n"
+
+    return Response(encoded(), mimetype="application/x-ndjson")

@@ -1,0 +1,71 @@
+"""A run as the page receives it: everything at once, or what has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from atom_client.text import clip
+from atom_client.views.as_json import moment_text, step_object
+from atom_client.views.lines import line_text
+from atom_client.views.run_facts import run_facts
+from atom_client.views.run_list import count_progress, timed_run
+from atom_client.views.step_list import count_line, remark, unstopped_jobs
+from atom_client.views.summary import verdict
+from atom_client.views.why_run import HEADINGS, explain_run, run_explanation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from atom_client.views.loops import LoopView
+    from atom_client.views.seen import Seen
+    from atom_workflows.core.records import RunRecord, StepRecord
+    from atom_workflows.ports import Store
+
+_LONGEST_REMARK: Final = 300
+
+
+def run_rows(store: Store, runs: Sequence[RunRecord], now: datetime) -> list[dict[str, Any]]:
+    """Return runs as a list shows them, with the progress of those that are open."""
+    progress = count_progress(store, runs)
+    return [
+        {**timed_run(run, now), "progress": progress[run.id]._asdict() if run.id in progress else None} for run in runs
+    ]
+
+
+def run_answer(seen: Seen) -> dict[str, Any]:
+    """Return a run with what explains it, without its steps."""
+    run, steps = seen.run, seen.steps
+    line = [] if seen.line is None else [line_text(run, seen.line, seen.now)]
+    return {
+        "run": timed_run(run, seen.now),
+        "facts": [list(fact) for fact in run_facts(run, now=seen.now)],
+        "verdict": [*verdict(run, steps, now=seen.now, loops=seen.loops), *line],
+        "count": f"{count_line(steps, run.step_count)}." if run.step_count else "",
+        "why": {**run_explanation(seen, explain_run(seen)), "headings": HEADINGS},
+        "unstopped": list(unstopped_jobs(steps)),
+        "as_of": moment_text(seen.now),
+    }
+
+
+def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> list[dict[str, Any]]:
+    """Return steps as objects of JSON output, but with only the members that say something.
+
+    There may be 10,000 of them. `remark` takes the place of the message.
+    """
+    rows = []
+    for step in steps:
+        # A duration of zero says something.
+        row = {
+            name: value
+            for name, value in step_object(step).items()
+            if value is not None and value is not False and value not in ("", [])
+        }
+        row.pop("message", None)
+        loop = loops.get(step.id)
+        if said := clip(remark(step, loop), _LONGEST_REMARK):
+            row["remark"] = said
+        if loop is not None:
+            row["items"] = {**loop.as_fields(), "text": loop.describe()}
+        rows.append(row)
+    return rows

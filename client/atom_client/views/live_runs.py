@@ -1,0 +1,68 @@
+"""The newest runs, or those that are open, as they are watched; and one step or item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
+from atom_client.views.live_queries import listen_to_runs
+from atom_client.views.run_list import OPEN_STATES, RunFilter
+from atom_workflows.listening import Batch, Bookmark, Listener, Listening
+from atom_workflows.ports import Document
+
+MOST_RUNS = 100
+"""The newest runs that a list follows; pages with older runs are read again."""
+
+
+class LiveRuns:
+    """The documents of runs by id, among which those are that someone wants to see. Not thread-safe."""
+
+    def __init__(self, wanted: RunFilter) -> None:
+        self._wanted = wanted
+        self.runs: dict[str, Document] = {}
+
+    @property
+    def size(self) -> int:
+        """The number of documents that are kept."""
+        return len(self.runs)
+
+    def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
+        """Listen to the runs; `since` has a bookmark if there was a listener before."""
+        return [listen_to_runs(listener, self._wanted, most=MOST_RUNS, since=since[0] if since else None)]
+
+    def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
+        """Apply a batch, and return the ids of the runs that have changed.
+
+        Runs that are pushed out by newer ones, or are not open any longer, are not listened to any more.
+        """
+        for path in batch.removed:
+            self.runs.pop(path.rpartition("/")[2], None)
+        news = {document.id: document for document in (*batch.added, *batch.changed)}
+        self.runs |= news
+        return [*news, *(path.rpartition("/")[2] for path in batch.removed)]
+
+    def open_ids(self) -> set[str]:
+        """Return the ids of the runs that have not ended."""
+        return {one.id for one in self.runs.values() if one.fields.get("state") in OPEN_STATES}
+
+    def newest(self) -> list[Document]:
+        """Return the runs, newest first."""
+        found = sorted(self.runs.values(), key=attrgetter("path"), reverse=True)
+        return sorted(found, key=lambda one: one.fields["created_at"], reverse=True)
+
+
+class LiveDocuments:
+    """Some documents of which only it matters that they have changed. Not thread-safe."""
+
+    size = 1
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+
+    def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
+        """Listen to the documents."""
+        return [listener.listen_to(self._paths, since=since[0] if since else None)]
+
+    def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
+        """Return the paths of the documents that have changed."""
+        return [*(one.path for one in (*batch.added, *batch.changed)), *batch.removed]

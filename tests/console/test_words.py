@@ -1,0 +1,60 @@
+"""The page's words: those of the reader's zone and of the page, not of the server's zone and the command line."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from console.conftest import OpenConsole
+from console.showcase import FILE, Showcase, build_showcase
+
+
+@pytest.fixture(scope="module")
+def shown() -> Showcase:
+    """Return the showcase: nothing here changes it."""
+    return build_showcase()
+
+
+def test_times_in_sentences_are_those_of_the_reader(open_console: OpenConsole, shown: Showcase) -> None:
+    """A time within a sentence is in the zone of the other times, and its title is what the server said."""
+    page = open_console(shown.world.services, path=f"/runs/{shown.running}")
+    time = page.get_by_role("listitem").filter(has_text="times out at").locator("time").first
+    # The clock is at 03:53:40 in Madrid, and the job has an hour from ten seconds before.
+    expect(time).to_contain_text("04:53:30")
+    expect(time).to_have_attribute("datetime", "2026-11-30T03:53:30.000Z")
+
+
+def test_only_tolerated_failures_are_called_so(open_console: OpenConsole, shown: Showcase) -> None:
+    """A step has the mark `tolerated` if its failure is."""
+    page = open_console(shown.world.services, path=f"/runs/{shown.failed}")
+    expect(page.get_by_role("table", name="Steps")).to_contain_text("train")
+    expect(page.get_by_text("tolerated")).to_have_count(0)
+
+
+def test_dialogs_name_no_options_of_the_command_line(open_console: OpenConsole, shown: Showcase) -> None:
+    """What a retry says beforehand can be followed on the page."""
+    page = open_console(shown.world.services, path=f"/runs/{shown.failed}/steps/totals")
+    page.get_by_role("button", name="Retry from here …").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("tick the box above to run unsuccessful steps again")
+    expect(dialog.get_by_role("row").filter(has_text="totals")).to_contain_text("it was named")
+    expect(dialog).not_to_contain_text("--")
+
+
+def test_retry_of_named_steps_asks_for_their_names(open_console: OpenConsole, shown: Showcase) -> None:
+    """Until a step is named there is nothing to be previewed, and that is no error."""
+    page = open_console(shown.world.services, path=f"/runs/{shown.succeeded}")
+    page.get_by_role("button", name="Retry …", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Name the steps first.")
+    expect(dialog.get_by_role("alert")).to_have_count(0)
+    expect(dialog.get_by_role("button", name="Run these steps again")).to_be_disabled()
+
+
+def test_file_of_a_run_can_be_started_again(open_console: OpenConsole, shown: Showcase) -> None:
+    """From an ended run, its file is started anew with a form that already knows where the file is."""
+    page = open_console(shown.world.services, path=f"/runs/{shown.succeeded}")
+    page.get_by_role("button", name="Start the file again …").click()
+    expect(page.get_by_label("In a bucket")).to_have_value(FILE)
+    expect(page.get_by_label("day", exact=False).first).to_be_visible()
+    expect(page.get_by_role("button", name="Start the run")).to_be_enabled()

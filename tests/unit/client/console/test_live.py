@@ -1,0 +1,204 @@
+"""What the console streams, and how many documents that reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from atom_client.console import feeds as feeds_module
+from atom_client.console import live
+from atom_emulator.testing.world import World
+from support.watched import WatchedConsole
+from support.workflows import chain, fan, script
+
+LOOP = f"name: flow\nsteps:\n- {{id: train, forEach: {list(range(300))}, task: {{imageUri: i}}}}\n"
+
+
+@pytest.fixture
+def world() -> World:
+    """Return a world in which a step takes a minute."""
+    return World(script(**{name: {"duration": 60} for name in ("s0", "s1", "train")}))
+
+
+@pytest.fixture
+def console(world: World) -> Iterator[WatchedConsole]:
+    """Yield a console on this world."""
+    watched = WatchedConsole(world)
+    yield watched
+    watched.feeds.close()
+
+
+def step_on(world: World) -> None:
+    """Let a minute pass, in which a job ends."""
+    world.clock.move(timedelta(seconds=70))
+    world.tick()
+
+
+def test_a_change_of_a_step_is_a_line(console: WatchedConsole, world: World) -> None:
+    """Each step that changes is sent with its new state, and so is what explains the run."""
+    run_id = world.start(chain(2))
+    world.settle_down()
+    opened = console.ask(f"/runs/{run_id}")
+    with console.follow(f"/runs/{run_id}/live", after=opened["at"]) as stream:
+        assert "steps" not in stream.next()
+        step_on(world)
+        stream.until(lambda: stream.steps.get("s0", {}).get("state") == "SUCCEEDED")
+        stream.until(lambda: stream.said.get("count") == "1 of 2 steps ended: 1 RUNNING, 1 SUCCEEDED.")
+        assert stream.said["as_of"] == "2026-01-01T00:01:10.000Z"
+        assert set(stream.steps) <= {"s0", "s1"}
+
+
+def test_a_stream_ends_with_its_run(console: WatchedConsole, world: World) -> None:
+    """Once the run has ended and all of it was told, the last line says so."""
+    run_id = world.start(chain(2))
+    with console.follow(f"/runs/{run_id}/live") as stream:
+        stream.next()
+        world.run_to_end(run_id)
+        last = stream.rest()[-1]
+    assert last["ended"] is True
+    assert {one["state"] for one in stream.steps.values()} == {"SUCCEEDED"}
+    states = [line["run"]["state"] for line in stream.seen if "run" in line]
+    assert states[-1] == "SUCCEEDED"
+    assert stream.said["verdict"] == console.ask(f"/runs/{run_id}")["verdict"]
+
+
+def test_opening_and_following_reads_each_step_once(console: WatchedConsole, world: World) -> None:
+    """The page's first read is the listener's: following the run, and opening it again, read nothing more."""
+    run_id = world.start(fan(300))
+    world.settle_down()
+    nodes, before = len(world.steps(run_id)), console.reads
+    opened = console.ask(f"/runs/{run_id}")
+    assert len(opened["steps"]) == 302
+    assert nodes <= console.reads - before <= nodes + 5
+    before = console.reads
+    with console.follow(f"/runs/{run_id}/live", after=opened["at"]) as stream:
+        stream.next()
+    console.ask(f"/runs/{run_id}")
+    assert console.reads - before <= 5
+
+
+def test_a_page_that_is_opened_again_reads_what_has_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last viewer has left nothing is listened to, and whoever comes back reads only the changes."""
+    monkeypatch.setattr(feeds_module, "_LOOK_S", 0.01)
+    console = WatchedConsole(world, lingers_s=0.0)
+    run_id = world.start(chain(300))
+    world.settle_down()
+    console.ask(f"/runs/{run_id}")
+    deadline = time.monotonic() + 30
+    while console.feeds.listening:
+        assert time.monotonic() < deadline
+    world.clock.move(timedelta(minutes=10))
+    nodes = world.steps(run_id)
+    world.tick()
+    changed = sum(node != nodes[name] for name, node in world.steps(run_id).items())
+    assert 0 < changed < 10
+    before = console.reads
+    opened = console.ask(f"/runs/{run_id}")
+    assert console.reads - before <= changed + 5
+    assert {one["id"]: one["state"] for one in opened["steps"]} == world.states(run_id)
+    console.feeds.close()
+
+
+def test_two_viewers_share_a_listener(console: WatchedConsole, world: World) -> None:
+    """Two pages of a run are told the same, and it is read once."""
+    run_id = world.start(chain(2))
+    world.settle_down()
+    with console.follow(f"/runs/{run_id}/live") as one, console.follow(f"/runs/{run_id}/live") as other:
+        one.next()
+        other.next()
+        assert console.feeds.listening == 1
+        before = console.feeds.documents_read
+        step_on(world)
+        for stream in (one, other):
+            while stream.steps.get("s0", {}).get("state") != "SUCCEEDED":
+                stream.next()
+        assert console.feeds.documents_read - before <= 4
+
+
+def test_a_slow_viewer_gets_the_newest_state(console: WatchedConsole, world: World) -> None:
+    """What a viewer did not read in time is one line with the newest state of each step."""
+    run_id = world.start(chain(5))
+    with console.follow(f"/runs/{run_id}/live") as stream:
+        stream.next()
+        world.run_to_end(run_id)
+        lines = stream.rest()
+    assert len(lines) <= 5
+    assert {one["state"] for one in stream.steps.values()} == {"SUCCEEDED"}
+
+
+def test_a_loop_is_counted_no_faster_than_it_may_cost(console: WatchedConsole, world: World) -> None:
+    """While hundreds of items end, their counts are read only now and then, and no item is."""
+    run_id = world.start(LOOP)
+    world.settle_down()
+    opened = console.ask(f"/runs/{run_id}")
+    with console.follow(f"/runs/{run_id}/live", after=opened["at"]) as stream:
+        stream.next()
+        world.clock.move(timedelta(minutes=2))
+        world.run_to_end(run_id)
+        stream.rest()
+    items = stream.steps["train"]["items"]
+    assert (items["ended"], items["total"]) == (300, 300)
+    # The step's own document counts the items that have ended, so it changes with them.
+    assert stream.said["reads"] - opened["reads"] < 200
+
+
+def test_a_new_run_and_its_end_are_lines_of_the_list(console: WatchedConsole, world: World) -> None:
+    """A list is told of new runs and of changes, and of those that do not match any more."""
+    opened = console.ask("/runs", state="RUNNING")
+    with console.follow("/live/runs", state="RUNNING", after=opened["at"]) as stream:
+        stream.next()
+        run_id = world.start(chain(1))
+        world.settle_down()
+        stream.until(lambda: [one["id"] for one in stream.said.get("runs", ())] == [run_id])
+        world.run_to_end(run_id)
+        stream.until(lambda: stream.said.get("gone") == [run_id])
+
+
+def test_the_progress_of_open_runs_is_counted_now_and_then(
+    console: WatchedConsole, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that end do not change their run, so a list counts them from time to time."""
+    monkeypatch.setattr(live, "COUNT_EVERY_S", 0.0)
+    monkeypatch.setattr(live, "KEEP_ALIVE_S", 0.1)
+    run_id = world.start(chain(2))
+    world.settle_down()
+    opened = console.ask("/runs")
+    with console.follow("/live/runs", after=opened["at"]) as stream:
+        step_on(world)
+        stream.until(lambda: [one["progress"] for one in stream.said.get("runs", ())] == [{"steps": 1, "items": None}])
+        assert stream.said["runs"][0]["id"] == run_id
+
+
+def test_a_list_of_all_runs_is_read_once(console: WatchedConsole, world: World) -> None:
+    """The first page is made of what is listened to, and opening it again reads a count and nothing else."""
+    for number in range(120):
+        world.start(chain(1), run_key=str(number))
+    before = console.reads
+    page = console.ask("/runs")
+    assert (len(page["runs"]), page["total"]) == (50, 120)
+    assert console.reads - before <= 100 + 1 + 20
+    before = console.reads
+    assert len(console.ask("/runs", page=2)["runs"]) == 50
+    assert console.reads - before <= 1 + 20
+    assert len(console.ask("/runs", page=3)["runs"]) == 20
+
+
+def test_a_step_that_changes_is_a_line(console: WatchedConsole, world: World) -> None:
+    """A page of a step is told to read it again, and listens to no other step."""
+    run_id = world.start(chain(2))
+    world.settle_down()
+    before = console.reads
+    with console.follow(f"/runs/{run_id}/steps/s0/live") as stream:
+        assert stream.next() == {"problem": ""}
+        step_on(world)
+        stream.until(lambda: bool(stream.said.get("changed")))
+        assert console.feeds.documents_read <= 3
+    assert console.reads - before < 60
+
+
+def test_what_does_not_exist_is_refused_before_the_stream(console: WatchedConsole) -> None:
+    """A run that does not exist is an answer with words, not a stream."""
+    assert "none-such" in console.ask("/runs/none-such/live")["error"]
