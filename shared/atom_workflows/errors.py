@@ -6,9 +6,29 @@ defined elsewhere, alongside the problems that it lists (language/problems.py).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 
 class AtomWorkflowsError(Exception):
     """The base class of all errors of this library."""
+
+
+class Remedy(NamedTuple):
+    """What a person can do instead: in the words of the command line, and in those of an HTTP request."""
+
+    command: str
+    http: str
+
+
+class NotAllowed(AtomWorkflowsError, ValueError):
+    """What a person asked for is not possible.
+
+    `by_http` is the error's text for a caller by HTTP. It differs from that for the command line if there is a remedy.
+    """
+
+    def __init__(self, reason: str, *, remedy: Remedy | None = None) -> None:
+        super().__init__(reason if remedy is None else f"{reason}; {remedy.command}")
+        self.by_http = reason if remedy is None else f"{reason}; {remedy.http}"
 
 
 class SelectionError(AtomWorkflowsError, ValueError):
@@ -22,14 +42,14 @@ class SelectionError(AtomWorkflowsError, ValueError):
         self.name = name
 
 
-class MarkError(AtomWorkflowsError, ValueError):
+class MarkError(NotAllowed):
     """A step cannot be marked as succeeded or skipped.
 
     `name` is the step that does not exist, or "".
     """
 
-    def __init__(self, reason: str, name: str = "") -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, name: str = "", *, remedy: Remedy | None = None) -> None:
+        super().__init__(reason, remedy=remedy)
         self.name = name
 
 
@@ -217,7 +237,7 @@ class RunNotFound(AtomWorkflowsError, LookupError):
         self.run_id = run_id
 
 
-class RunStateError(AtomWorkflowsError, ValueError):
+class RunStateError(NotAllowed):
     """The run's state does not allow what was requested."""
 
 

@@ -297,8 +297,10 @@ def test_a_step_of_a_run_on_its_own_platform_is_marked(project: Project) -> None
         assert process.stdout is not None
         assert any("first RUNNING" in line for line in process.stdout)
         run_id = project.run()["id"]
-        for step in ("third", "second", "first"):
+        for step in ("third", "second"):
             assert "Marked." in project.ask("runs", "mark", run_id, step, "succeeded").succeeded()
+        marked = project.ask("runs", "mark", run_id, "first", "succeeded", "--wait")
+        assert f"Run {run_id} SUCCEEDED" in marked.succeeded()
         process.communicate(timeout=60)
     assert process.returncode == 0
     refused = project.ask("runs", "mark", run_id, "second", "skipped")

@@ -170,9 +170,9 @@ def test_the_reason_for_a_cancel_is_shown_while_steps_under_finally_run_and_afte
         ("GET", "/runs/__x__", 404, "there is nothing at"),
         ("GET", f"/runs/{'x' * 5_000}", 404, "there is nothing at"),
         ("GET", "/runs/\x1b[31m\ud800", 404, "there is nothing at"),
-        ("POST", "/runs/RUN", 405, "the method is 'POST', not GET"),
-        ("HEAD", "/runs/RUN", 405, "the method is 'HEAD', not GET"),
-        ("GET", "/runs/RUN/retry", 405, "the method is 'GET', not POST"),
+        ("POST", "/runs/RUN", 405, "takes GET requests only, not 'POST'"),
+        ("HEAD", "/runs/RUN", 405, "takes GET requests only, not 'HEAD'"),
+        ("GET", "/runs/RUN/retry", 405, "takes POST requests only, not 'GET'"),
     ],
 )
 def test_other_requests_are_refused_with_a_sentence(method: str, path: str, status: int, sentence: str) -> None:
@@ -381,8 +381,8 @@ def test_a_step_is_marked() -> None:
 @pytest.mark.parametrize(
     ("body", "status", "error"),
     [
-        (None, 400, "an event's step must be text, not nothing"),
-        ({"step": "s1"}, 400, "an event's as must be text"),
+        (None, 400, "a mark's field step is missing; it must be the id"),
+        ({"step": "s1"}, 400, "a mark's field as is missing; it must be"),
         ({"step": "s1", "as": "failed"}, 400, "a step can be marked as succeeded or skipped, not 'failed'"),
         ({"step": "s1", "as": "skipped", "now": True}, 400, 'a mark has no field "now"'),
         ({"step": "s1", "as": "succeeded", "outputs": [1]}, 400, "an event's outputs must be an object"),

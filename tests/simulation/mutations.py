@@ -291,6 +291,7 @@ MUTATIONS: Final = (
     ),
     _at_port("a dispatcher begins a marked step", planted_marks.forget_marks, seed=7),
     _at_port("a mark counts in later rounds", planted_marks.keep_marks, seed=24),
+    _at_port("a retry forgets a mark without effect", planted_marks.forget_open_marks, seed=755),
     _at_port("a marked job is not stopped", planted_marks.end_marked_at_once, seed=84),
     _at_port("the outputs of a mark get lost", planted_marks.forget_outputs, seed=72),
     _in_code("jobs that notify are never polled", (polling, "NOTIFIED_POLL", planted_stopping.AGES), seed=65),

@@ -28,6 +28,12 @@ def keep_marks(scene: Scene, write: Write) -> Write:
 
 
 @writes
+def forget_open_marks(_scene: Scene, write: Write) -> Write:
+    """Let a retry forget a mark that a stop of the run left without effect."""
+    return with_fields(write, mark=None) if is_reset(write) and write.fields.get("mark") else write
+
+
+@writes
 def end_marked_at_once(_scene: Scene, write: Write) -> Write:
     """End a marked step that is RUNNING without stopping its job."""
     mark = fields_of(write).get("mark")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from atom_emulator.testing.world import START
@@ -279,8 +279,21 @@ class StepRules:
             watch.report(Rule.RERUN, f"{step.id} was reset by retry {step.retries}, and nothing before it failed")
         if step.by_choice or step.tolerated or step.because or step.last_kind:
             watch.report(Rule.RERUN, f"{step.id} was reset, and remembers how it ended")
-        if step.mark is not None and (not step.is_marked or step.mark != before.mark):
-            watch.report(Rule.RERUN, f"{step.id} was reset, and remembers a mark of another round")
+        self._check_mark_of_reset(before, step)
+
+    def _check_mark_of_reset(self, before: StepRecord, step: StepRecord) -> None:
+        """Check that a reset keeps a mark of its own round, and one that a stop left without effect."""
+        watch, names = self._watch, self._watch.names
+        owner = step.each if step.kind is NodeKind.EXPAND else shown_id(step.id)
+        is_named = names is not None and owner in {*names.first, *names.only}
+        expected: Mapping[str, object] | None = None
+        if before.mark is not None and before.mark["retries"] == step.retries:
+            expected = before.mark
+        elif before.mark is not None and not is_named and before.mark["retries"] >= before.retries:
+            has_ended = before.state is StepState.SUCCEEDED or before.by_choice
+            expected = None if has_ended else {**before.mark, "retries": step.retries}
+        if step.mark != expected:
+            watch.report(Rule.MARKED, f"{step.id} was reset with the mark {step.mark}, not {expected}")
 
     def _check_outcome(self, before: StepRecord, step: StepRecord) -> None:
         of = Try(step.run_id, step.id, before.attempt)

@@ -59,13 +59,13 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
         raise Misuse("--failed adds to --from and --only; without them, `runs retry` already runs what did not succeed")
     run = require_run_to_change(services.store, options.run_id)
     plan = plan_rerun(services, run, options.chosen)
-    if (options.chosen.is_selective or options.dry_run) and not plan.has_never_begun:
-        _show_plan(plan, options)
+    if not options.dry_run:
+        services = services_for_run(services, run.id)
+    _show_plan(plan, options)
     if options.dry_run:
         if options.as_json:
             click.echo(json_document({**plan.as_fields(), "dry_run": True}))
         return 0
-    services = services_for_run(services, run.id)
     # A script that does not give --yes is not asked, as by no other command.
     is_asked = options.chosen.is_selective and not options.yes and Output(aside=options.as_json).has_reader
     if is_asked and not click.confirm("Run these steps again?", err=options.as_json):
@@ -88,6 +88,11 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
 def _show_plan(plan: RerunPlan, options: RetryOptions) -> None:
     """Print what will run again, on stderr if stdout is for JSON."""
     output, rows = Output(aside=options.as_json), tuple(plan.rows())
+    if plan.has_never_begun or not (options.chosen.is_selective or options.dry_run):
+        # The rest is what a retry without names always does.
+        for sentence in plan.about_marks():
+            output.say(sentence)
+        return
     if rows:
         output.show(Sheet(heading=HEADING, rows=rows[:MOST_ROWS], state_column=1))
     if len(rows) > MOST_ROWS:

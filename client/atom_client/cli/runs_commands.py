@@ -294,10 +294,12 @@ def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], *
 )
 @click.option("--dry-run", is_flag=True, help="Show what the mark would do, but change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation. Without a terminal, mark never asks.")
+@click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
+@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
 @reason_option
 @json_option
 @place_options
-def mark(step_id: str | None, state_text: str | None, **chosen: Any) -> None:
+def mark(step_id: str | None, state_text: str | None, timeout: str | None, **chosen: Any) -> None:
     """Mark a step as succeeded or skipped.
 
     A step that has not begun ends as marked, without a job, when its turn comes; the steps before it run first. A
@@ -309,13 +311,13 @@ def mark(step_id: str | None, state_text: str | None, **chosen: Any) -> None:
     marked as skipped has no outputs, and a step whose dependencies were all skipped is skipped, too, unless its
     trigger says otherwise. The run and the step record who marked the step, and why.
 
-    Exit code: 0 if the step is marked; 1 if it cannot be, or if you answer no.
+    Exit code: 0 if the step is marked; 1 if it cannot be, or if you answer no; with --wait, the same as for `run`.
     """
     if step_id is None or state_text is None:
         raise click.UsageError("give RUN, STEP and the state: `succeeded` or `skipped`")
     from atom_client.cli.mark import MarkOptions, mark_named  # noqa: PLC0415 (imported only when needed)
 
-    options = MarkOptions(step_id=step_id, state_text=state_text, **chosen)
+    options = MarkOptions(step_id=step_id, state_text=state_text, timeout_s=timeout_of(timeout), **chosen)
     raise click.exceptions.Exit(mark_named(_services(), options))
 
 

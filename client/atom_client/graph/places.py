@@ -3,7 +3,7 @@
 Layers run from left to right. This is a simple form of the method of Sugiyama, Tagawa and Toda (1981). Lines that pass
 a layer get a place in it, so that they bend around its steps. The order comes from a breadth-first search, followed by
 a few sweeps in which each place moves to the mean of its neighbors. The heights are as close to those of the neighbors
-as the order and the height of each place allow.
+as the order and the height of as the order and the height of each place allow.
 """
 
 from __future__ import annotations

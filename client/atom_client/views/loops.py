@@ -14,7 +14,7 @@ from atom_client.deployment import with_place
 from atom_client.text import counted, listing
 from atom_workflows.core.gathering import count_items, is_counted
 from atom_workflows.core.graph import is_internal
-from atom_workflows.core.item_ids import expander_id, shown_id
+from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
@@ -223,6 +223,21 @@ def origin_text(step: StepRecord) -> str:
         return ""
     shows = with_place(f"runs show {step.kept_from} --items {step.id}")
     return f"{listing([step.id])} was kept from run {step.kept_from}: `{shows}` shows its items"
+
+
+def items_text(nodes: Mapping[str, StepRecord], item: str) -> str:
+    """Say which items the step of a named item has, or return "" if there is no such step."""
+    parsed = parse_item_id(item)
+    if parsed is None or parsed.each not in nodes:
+        return ""
+    of, each = nodes[parsed.each], parsed.each
+    if of.kind is not NodeKind.GATHER:
+        return f"step {listing([each])} has no items"
+    indices = sorted(one.index for one in nodes.values() if one.index is not None and one.each == each)
+    if not indices:
+        return origin_text(of) or f"step {listing([each])} has no items yet"
+    first, last = f"{each}[{indices[0]}]", f"{each}[{indices[-1]}]"
+    return f"its items are {first} to {last}" if first != last else f"its only item is {first}"
 
 
 def count_nodes(nodes: Sequence[StepRecord]) -> str:

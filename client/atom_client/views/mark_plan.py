@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from atom_client.text import counted, listing
+from atom_client.text import counted, listing, local_time, one_line
 from atom_client.views.loops import is_shown
 from atom_client.views.queries import in_order
-from atom_client.views.rerun_plan import RerunPlan
+from atom_client.views.rerun_plan import RerunPlan, fails_again
 from atom_workflows.core.graph import END_ID, MAIN_END_ID, is_internal
-from atom_workflows.core.item_ids import shown_id
-from atom_workflows.core.kinds import NodeKind
-from atom_workflows.core.marks import Effect
+from atom_workflows.core.item_ids import expander_id, shown_id
+from atom_workflows.core.kinds import NodeKind, Phase
+from atom_workflows.core.marks import WORDS, Effect, stored_mark
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import dependents_of, find_unsuccessful, steps_to_rerun
 from atom_workflows.core.selection import select_marked
@@ -93,6 +93,7 @@ class MarkPlan:
     def sentences(self) -> Iterator[str]:
         """Yield sentences about what the mark does."""
         yield self._about_step()
+        yield from self._about_replaced()
         if self.state is StepState.SKIPPED and self.step.outputs:
             yield (
                 f"A skipped step has no outputs: expressions that read {listing(list(self.step.outputs))} from it get "
@@ -107,16 +108,30 @@ class MarkPlan:
             return f"{step} is {self.step.state}, and will be {state} at once.{unsure if self.step.is_unsure else ''}"
         if self.effect is Effect.STOPS_JOB:
             return (
-                f"{step} is RUNNING: its job {self.step.job_id} will be stopped first, and then the step will be "
-                f"{state}. If the job cannot be stopped, the step ends anyway, usually within ten minutes."
+                f"{step} is RUNNING: its job {self.step.job_id} will be stopped first, and then the {self._kind} will "
+                f"be {state}. If the job cannot be stopped, the {self._kind} ends anyway, usually within ten minutes."
             )
         if self.effect is Effect.REOPENS:
             return (
                 f"{step} is {self.step.state}, and run {self.run.id} is {self.run.state}. The run will be continued, "
-                f"and the step will be {state} without being run."
+                f"and the {self._kind} will be {state} without being run."
             )
         waits = "gets a place" if self.step.awaits_place else "would begin"
         return f"{step} has not begun. Once it {waits}, it will be {state} without being run."
+
+    def _about_replaced(self) -> Iterator[str]:
+        """Say which earlier mark this one takes the place of."""
+        node = next(
+            (self.rerun.nodes[name] for name in (expander_id(self.step.id), self.step.id) if self._is_open(name)), None
+        )
+        if node is not None:
+            mark = stored_mark(node)
+            why = f": {one_line(mark.why)}" if mark.why else ""
+            by = f"{one_line(mark.actor)} marked it as {WORDS[mark.state]} at {local_time(mark.at)}{why}"
+            yield f"This replaces an earlier mark: {by}."
+
+    def _is_open(self, name: str) -> bool:
+        return name in self.rerun.nodes and self.rerun.nodes[name].has_open_mark
 
     def _about_others(self) -> Iterator[str]:
         when = "Then" if self.effect is not Effect.ENDS else "At once"
@@ -126,7 +141,11 @@ class MarkPlan:
         for name, needs in list(self.waiting.items())[:_MOST]:
             yield f"{listing([name])} will still be waiting for {listing(list(needs))}."
         if not self.released and not self.waiting:
-            yield "No other step is waiting for it."
+            last = [one.id for one in in_order(self.rerun.nodes.values()) if one.phase is Phase.FINALLY]
+            if last and self.step.phase is Phase.MAIN:
+                yield f"No other step depends on it; {listing(last)} under `finally` will run after the main steps."
+            else:
+                yield "No other step is waiting for it."
 
     def _about_reopened(self) -> Iterator[str]:
         nodes = self.rerun.nodes
@@ -134,17 +153,21 @@ class MarkPlan:
         failed = [step.id for step in kept if step.id in find_unsuccessful(nodes) and step.id != self.step.id]
         if kept:
             yield f"{counted(len(kept), 'other step')} will be kept."
+        yield from (line for line in self.rerun.about_marks() if not line.startswith(f"{listing([self.step.id])} "))
         if failed:
-            stay = "stays" if len(failed) == 1 else "stay"
+            stay, fails = "stays" if len(failed) == 1 else "stay", fails_again(self.run)
             yield (
-                f"{listing(failed)} {stay} unsuccessful, so the run will fail again; `runs retry` then reruns what "
+                f"{listing(failed)} {stay} unsuccessful, so the run will {fails}; `runs retry` then reruns what "
                 "did not succeed."
             )
 
     @property
+    def _kind(self) -> str:
+        return "item" if self.step.kind is NodeKind.ITEM else "step"
+
+    @property
     def _named(self) -> str:
-        kind = "Item" if self.step.kind is NodeKind.ITEM else "Step"
-        return f"{kind} {listing([shown_id(self.step.id)])}"
+        return f"{self._kind.capitalize()} {listing([shown_id(self.step.id)])}"
 
 
 def _shown_below(nodes: Mapping[str, StepRecord], below: Mapping[str, Sequence[str]], step_id: str) -> Iterator[str]:

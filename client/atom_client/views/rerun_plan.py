@@ -10,22 +10,23 @@ from typing import Any, Final, NamedTuple
 
 from atom_client.deployment import with_place
 from atom_client.errors import Failure
-from atom_client.text import counted, listing
-from atom_client.views.loops import count_nodes, is_shown, origin_text
+from atom_client.text import counted, listing, one_line
+from atom_client.views.loops import count_nodes, is_shown, items_text
 from atom_client.views.queries import in_order, read_outlines, similar_step
 from atom_workflows.coordinator.reopening import require_alone
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import is_internal
-from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
+from atom_workflows.core.item_ids import expander_id, shown_id
 from atom_workflows.core.kinds import NodeKind, Phase
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.rerun import dependents_of, find_unsuccessful, require_retriable, steps_to_rerun
 from atom_workflows.core.selection import Selection, select
-from atom_workflows.core.states import StepState
+from atom_workflows.core.states import RunState, StepState
 from atom_workflows.errors import SelectionError
 
 HEADING: Final = ("STEP", "STATE", "RUNS AGAIN BECAUSE")
 _DIGEST_LENGTH: Final = 16
+_MOST_MARKS: Final = 5
 
 
 AS_STARTED: Final = "using the file as it was when the run was started. If the file has changed, add --with FILE."
@@ -88,6 +89,23 @@ class RerunPlan:
         loops = [node.each for node in expanders if node.items]
         return f" The lists of {listing(loops)} are computed again, and all of their items run." if loops else ""
 
+    def about_marks(self) -> Iterator[str]:
+        """Yield sentences about steps that a person marked, but that a stop of the run ended before that."""
+        marked = [node for node in self.nodes.values() if node.id in self.again and node.has_open_mark]
+        if not marked:
+            return
+        from atom_workflows.core.marks import WORDS, stored_mark  # noqa: PLC0415 (people mark few steps)
+
+        for node in marked[:_MOST_MARKS]:
+            mark, name = stored_mark(node), listing([node.each if node.kind is NodeKind.EXPAND else shown_id(node.id)])
+            by = f"as {one_line(mark.actor)} marked it"
+            if self.selection is not None and self.selection.names(node.id):
+                yield f"{name} will run, and not end as {WORDS[mark.state]}, {by}: you named it."
+            else:
+                yield f"{name} will not run, but end as {WORDS[mark.state]}, {by}."
+        if len(marked) > _MOST_MARKS:
+            yield f"{counted(len(marked) - _MOST_MARKS, 'more step')} will end as marked."
+
     @property
     def digest(self) -> str:
         """A digest of what runs again and what is kept.
@@ -135,11 +153,12 @@ class RerunPlan:
                 f"{their} old results even if the inputs change; --from runs everything after a step again."
             )
         if failed:
-            stay = "stays" if len(failed) == 1 else "stay"
+            stay, fails = "stays" if len(failed) == 1 else "stay", fails_again(self.run)
             yield (
-                f"{listing(failed)} {stay} unsuccessful, so the run will fail again; add --failed to run unsuccessful "
+                f"{listing(failed)} {stay} unsuccessful, so the run will {fails}; add --failed to run unsuccessful "
                 "steps again, too."
             )
+        yield from self.about_marks()
 
     def _why(self, step: StepRecord) -> str:
         selection, expander = self.selection or Selection(), self.nodes.get(expander_id(step.id))
@@ -183,6 +202,11 @@ class RerunPlan:
                 yield name
 
 
+def fails_again(run: RunRecord) -> str:
+    """Say that the run will fail, and if it has failed before."""
+    return "fail again" if run.state is RunState.FAILED else "fail"
+
+
 def plan_rerun(services: Services, run: RunRecord, chosen: Chosen) -> RerunPlan:
     """Determine what a retry would run again.
 
@@ -198,8 +222,7 @@ def plan_rerun(services: Services, run: RunRecord, chosen: Chosen) -> RerunPlan:
         meant = similar_step(store, run, error.name) if error.name else None
         lists = f"`{with_place(f'runs show {run.id}')}` lists its steps" if error.name else ""
         hint = f"did you mean {listing([meant])}?" if meant and meant != error.name else lists
-        if (item := parse_item_id(error.name)) and item.each in nodes:
-            hint = origin_text(nodes[item.each]) or hint
+        hint = items_text(nodes, error.name) or hint
         raise Failure(f"{error} in run {run.id}; {hint}" if error.name else str(error)) from error
     again = steps_to_rerun(nodes, retries=run.retries + 1, selection=selection)
     return RerunPlan(run=run, nodes=nodes, again=frozenset(again), selection=selection)

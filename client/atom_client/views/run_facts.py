@@ -10,7 +10,7 @@ from typing import Final
 from atom_client.text import between, clean, counted, lasted, local_time, one_line
 from atom_client.views.lines import group_text, rules_text
 from atom_client.views.reasons import last_start
-from atom_client.views.user_changes import change_line
+from atom_client.views.user_changes import change_line, is_reopened_by_mark
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.task_runner_urls import shown_url
@@ -64,7 +64,7 @@ def run_facts(run: RunRecord, *, now: datetime) -> Iterator[tuple[str, str]]:
         "late after": f"{local_time(run.late_at)}{', and the run was late' if run.late else ''}" if run.late_at else "",
         "repairs": f"{run.repairs}, keeping some of its steps" if run.repairs else "",
         "repaired by": ", ".join(run.repaired_by[::-1]),
-        "retried": f"{counted(run.retries, 'time')}, last at {local_time(run.reopened_at)}" if run.retries else "",
+        **_reopenings(run),
     }
     for name, value in facts.items():
         if value:
@@ -74,3 +74,13 @@ def run_facts(run: RunRecord, *, now: datetime) -> Iterator[tuple[str, str]]:
         yield "changes", f"{counted(earlier, 'earlier change')}; --json shows them"
     for change in run.changes[-MOST_CHANGES:]:
         yield "changed", change_line(change)
+
+
+def _reopenings(run: RunRecord) -> dict[str, str]:
+    """Say how often the run was continued after its end, by retries or marks."""
+    if not run.retries:
+        return {}
+    times, at = counted(run.retries, "time"), local_time(run.reopened_at)
+    if is_reopened_by_mark(run):
+        return {"reopened": f"{times}, last by a mark at {at}"}
+    return {"retried": f"{times}, last at {at}"}

@@ -13,6 +13,7 @@ from atom_client.text import between, clip, counted, lasted, listing, local_time
 from atom_client.views.delays import held_back_lines, stuck_lines
 from atom_client.views.loops import without_first
 from atom_client.views.reasons import failure_words, group_skipped, last_start, tries_of
+from atom_client.views.user_changes import is_reopened_by_mark
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
@@ -66,7 +67,8 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
     if is_again:
         # In between, the run may have been closed for days.
         retry = "its retry" if run.retries == 1 else "its last retry"
-        took = f"{took} after {retry}, {lasted(between(run.started_at, run.finished_at))} after its first start"
+        since = "a mark reopened it" if is_reopened_by_mark(run) else retry
+        took = f"{took} after {since}, {lasted(between(run.started_at, run.finished_at))} after its first start"
     if run.state is RunState.SUCCEEDED:
         kept = sum(bool(step.kept_from) for step in steps)
         and_kept = f"; {counted(kept, 'step')} {'was' if kept == 1 else 'were'} kept" if kept else ""

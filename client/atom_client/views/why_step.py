@@ -197,7 +197,9 @@ def mark_facts(step: StepRecord) -> Iterator[tuple[str, str]]:
     assert mark is not None  # noqa: S101 (checked above)
     why = f": {one_line(mark.why)}" if mark.why else ""
     waits = {StepState.RUNNING: "; its job is being stopped first", StepState.PENDING: "; it has not been released yet"}
-    when = f"{local_time(mark.at)}{why}{waits.get(step.state, '')}"
+    missed = "; it ended before that, but a retry that does not name it ends it as marked"
+    state = missed if step.has_open_mark and step.state.is_terminal else waits.get(step.state, "")
+    when = f"{local_time(mark.at)}{why}{state}"
     yield "marked", f"as {WORDS[mark.state]} by {one_line(mark.actor)} at {when}"
 
 
@@ -243,6 +245,8 @@ def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
 def attempts_text(step: StepRecord) -> str:
     """Describe how many attempts a step has had, and how many it may have."""
+    if step.is_marked and step.attempt and step.attempt < step.first_attempt:
+        return f"none in this round, since the step is marked; {counted(step.attempt, 'attempt')} in all"
     text = f"{max(step.attempt - step.first_attempt + 1, 0)} of {step.policies.retry.max_attempts}"
     if step.losses:
         text += f"; {step.losses:,} of {MAX_LOSSES - 1} allowed job losses"

@@ -183,7 +183,7 @@ def mark_step(
         if accepted is not None:
             _require_timely(stored.run, named, effect, mark, accepted)
         if effect is Effect.REOPENS:
-            _reopen(outbox, stored.run, named.reset.step, mark, change)
+            _reopen(outbox, stored.run, named, mark, change)
             return effect
         if _put(outbox, stored, named.target, mark, change):
             return effect
@@ -266,9 +266,14 @@ def _publish_waiting(outbox: Outbox, step: StepRecord) -> None:
         outbox.add_ready(step.run_id, [ReadyStep(step_id=step.id)])
 
 
-def _reopen(outbox: Outbox, run: RunRecord, step: StepRecord, mark: Mark, change: UserChange) -> None:
+def _reopen(outbox: Outbox, run: RunRecord, named: Named, mark: Mark, change: UserChange) -> None:
     """Reopen an ended run, with the mark for its next round."""
+    step = named.reset.step
+    # An earlier mark of a loop may not have taken effect; it stands at the node that would have created the items.
+    replaced = next((one.id for one in (named.target.step, named.step) if one.has_open_mark and one.id != step.id), "")
     marked = mark._replace(retries=run.retries + 1).stored()
     writes = [Update(path=step_path(run.id, step.id), fields={"mark": marked})]
+    if replaced:
+        writes.append(Update(path=step_path(run.id, replaced), fields={"mark": None}))
     reopen_run(outbox, run.id, change, partial(select_marked, node_id=step.id), retries=run.retries, writes=writes)
     log.info("step.marked", f"step {step.id} was {mark.sentence}", actor=mark.actor, **step.names)

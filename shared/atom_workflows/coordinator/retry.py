@@ -135,7 +135,14 @@ def _reset(
     remaining = len(depends_on) - len(needs)
     counts = sum((count_end(need) for need in needs), Counts())
     remaining += 1 if own.get("waits_at") else 0
-    again = reset(step, remaining=remaining, kept=counts, retries=run.retries, expire_at=run.expire_at)
+    again = reset(
+        step,
+        remaining=remaining,
+        kept=counts,
+        retries=run.retries,
+        expire_at=run.expire_at,
+        is_named=run.selection is not None and run.selection.names(step.id),
+    )
     again = replace(again, fields={**again.fields, **of_loop})
     if stored.step.kind is NodeKind.END:
         due_at = first_audit(outbox.services.clock.now(), run.deadline)

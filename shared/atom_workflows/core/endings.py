@@ -19,7 +19,7 @@ from atom_workflows.core.records import RunRecord, StepRecord, Stop, StopKind
 from atom_workflows.core.states import RunEvent, RunState, StepEvent, StepState
 from atom_workflows.core.transitions import fail_step
 from atom_workflows.core.workflow import Trigger
-from atom_workflows.errors import RunStateError
+from atom_workflows.errors import Remedy, RunStateError
 
 
 def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
@@ -28,7 +28,8 @@ def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
         raise RunStateError(f"run {run.id} has ended: it is {run.state}")
     if kind is StopKind.CANCEL and not now and run.main_state is not None:
         message = f"the main steps of run {run.id} have ended, and its `finally` steps are running"
-        raise RunStateError(f'{message}; to end these as well, cancel it with --now, or by HTTP with "now": true')
+        well = "to end these as well, cancel it with"
+        raise RunStateError(message, remedy=Remedy(f"{well} --now", f'{well} "now": true'))
 
 
 def require_retries(run: RunRecord, retries: int | None) -> None:
@@ -171,11 +172,14 @@ def end_main(end: StepRecord, *, now: datetime, nothing_started: bool) -> StepCh
     return end_step(end, StepEvent.SUCCEED, now, **({"by_choice": True} if nothing_started else {}))
 
 
-def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None) -> StepChange:
+def reset(  # noqa: PLR0913 (what it waits for, and what it keeps)
+    step: StepRecord, *, remaining: int, kept: Counts, retries: int, expire_at: datetime | None, is_named: bool = False
+) -> StepChange:
     """Make a step PENDING again.
 
     `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`. The latest
-    attempt is kept like those before it, and so is a mark for this round.
+    attempt is kept like those before it. A mark is kept if it is for this round, or if it has not taken effect yet,
+    unless a person named the step to run again (`is_named`).
     """
     set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
     if step.schema >= LANGUAGE_SCHEMA and step.attempt:
@@ -188,7 +192,8 @@ def reset(step: StepRecord, *, remaining: int, kept: Counts, retries: int, expir
     if unresolved:
         set_since["unresolved_since"] = step.finished_at
     if step.mark is not None and step.mark["retries"] != retries:
-        set_since["mark"] = None
+        is_kept = step.has_open_mark and not is_named
+        set_since["mark"] = {**step.mark, "retries": retries} if is_kept else None
     counters = kept.counters(step.schema)
     # In the first schema, these are stored only if marks have set them.
     set_since |= {name: 0 for name in ("skipped", "stained") if name not in counters and getattr(step, name)}

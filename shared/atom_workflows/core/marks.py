@@ -20,7 +20,9 @@ failure stands, and fails the run at its end, as if the step had reacted to it.
 A step with `forEach` that has not begun is marked at the node that would create its items. That node is then skipped,
 and passes the mark on in the same commit.
 
-The mark is stored with the step, and names the round for which it was made. In any other round, it has no effect.
+The mark is stored with the step, and names the round for which it was made. In any other round, it has no effect. If the
+run is cancelled or times out before the step has ended as marked, a retry that resets the step makes the mark one for
+its own round, unless a person named the step to run again.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
+from shlex import quote
 from typing import Any, Final, NamedTuple
 
 from atom_workflows.core.attempts import STOPPED, SUCCEEDED, keep_attempt
@@ -44,7 +47,7 @@ from atom_workflows.core.rerun import require_retriable
 from atom_workflows.core.states import RunState, StepEvent, StepState
 from atom_workflows.core.stopping import stop_for_mark
 from atom_workflows.core.user_changes import UserChange, with_change
-from atom_workflows.errors import MarkError, RunContended, RunStateError
+from atom_workflows.errors import MarkError, Remedy, RunContended, RunStateError
 
 WORDS: Final[Mapping[StepState, str]] = {StepState.SUCCEEDED: "succeeded", StepState.SKIPPED: "skipped"}
 """The states that a person can give a step, in the words of the command."""
@@ -97,8 +100,12 @@ class Mark(NamedTuple):
 
 def read_mark(step: StepRecord) -> Mark | None:
     """Return a step's mark for this round of its run, or None."""
-    if step.mark is None or not step.is_marked:
-        return None
+    return stored_mark(step) if step.is_marked else None
+
+
+def stored_mark(step: StepRecord) -> Mark:
+    """Return the mark that a step's document has, for whichever round it is."""
+    assert step.mark is not None  # noqa: S101 (callers have checked)
     known = {name: value for name, value in step.mark.items() if name in Mark._fields}
     return Mark(**{**known, "state": StepState(known["state"])})
 
@@ -125,7 +132,8 @@ def require_markable(run: RunRecord, *, now: datetime) -> None:
     if run.state.is_terminal:
         require_retriable(run, now=now, is_selective=True)
         if run.started_at is None:
-            raise RunStateError(f"run {run.id} has never begun; `runs retry` starts it")
+            starts = Remedy(f"`atom-workflows runs retry {run.id}` starts it", "a retry starts it")
+            raise RunStateError(f"run {run.id} has never begun", remedy=starts)
 
 
 def judge_mark(run: RunRecord, step: StepRecord, state: StepState, *, expander: StepRecord | None) -> Effect:
@@ -135,10 +143,11 @@ def judge_mark(run: RunRecord, step: StepRecord, state: StepState, *, expander: 
     item's step. Raises `MarkError`, or `RunStateError` if the run's state does not allow the mark, or its subclass
     `RunContended` if it soon may.
     """
-    name = shown_id(step.id)
     if step.state is StepState.SUCCEEDED or (state is StepState.SKIPPED and step.by_choice):
-        again = f"once the run has ended, `runs retry --only {name}` runs it again"
-        raise MarkError(f"{_named(step)} is already {step.state}; {again}")
+        once = "" if run.state.is_terminal else "once the run has ended, "
+        command = f"atom-workflows runs retry {run.id} --only {quote(shown_id(step.id))}"
+        again = Remedy(f"{once}`{command}` runs it again", f'{once}a retry with it in "only" runs it again')
+        raise MarkError(f"{_named(step)} is already {step.state}", remedy=again)
     if run.state.is_terminal:
         if step.kind is NodeKind.ITEM and step.phase is Phase.FINALLY:
             raise MarkError(f"{_named(step)} is under `finally`, where reopening the run creates all items again")
@@ -147,8 +156,8 @@ def judge_mark(run: RunRecord, step: StepRecord, state: StepState, *, expander: 
         raise RunStateError(f"run {run.id} is being ended ({run.stop.reason}); mark the step once the run has ended")
     if step.state.is_terminal:
         raise MarkError(
-            f"{_named(step)} is {step.state}, which has decided the steps after it; mark it once "
-            f"the run has ended (`runs cancel` ends the run at once)"
+            f"{_named(step)} is {step.state}, which has decided the steps after it; mark it once the run has ended",
+            remedy=Remedy(f"`atom-workflows runs cancel {run.id}` ends it", "a cancel ends it"),
         )
     if step.kind is NodeKind.GATHER:
         return _judge_loop(step, expander)

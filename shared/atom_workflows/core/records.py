@@ -264,6 +264,16 @@ class StepRecord:
         return self.mark is not None and self.mark["retries"] == self.retries
 
     @property
+    def has_open_mark(self) -> bool:
+        """True if a mark of the step has not taken effect.
+
+        A stop of the run may have ended the step first, or the run before the mark's round could reset the step.
+        """
+        if self.mark is None or self.state is StepState.SUCCEEDED or self.by_choice:
+            return False
+        return bool(self.mark["retries"] >= self.retries)
+
+    @property
     def awaits_place(self) -> bool:
         """True for an item that cannot run before it is given a place (see places.py)."""
         return bool(self.waits_at) and self.state is StepState.PENDING

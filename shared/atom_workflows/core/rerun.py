@@ -22,7 +22,7 @@ from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.retention import is_nearly_gone
 from atom_workflows.core.states import RunEvent, RunState, StepState, next_run_state
-from atom_workflows.errors import RunStateError, TransitionError
+from atom_workflows.errors import Remedy, RunStateError, TransitionError
 
 if TYPE_CHECKING:
     from atom_workflows.core.selection import Selection
@@ -47,8 +47,10 @@ def require_retriable(run: RunRecord, *, now: datetime, is_selective: bool = Fal
     except TransitionError:
         raise RunStateError(f"run {run.id} is {run.state}; only a run that has ended can be retried") from None
     if run.state is RunState.SUCCEEDED and not is_selective:
-        how = 'name the steps to run again with --from or --only, or by HTTP with "from" or "only"'
-        raise RunStateError(f"run {run.id} is SUCCEEDED; {how}")
+        name = "name the steps to run again with"
+        raise RunStateError(
+            f"run {run.id} is SUCCEEDED", remedy=Remedy(f"{name} --from or --only", f'{name} "from" or "only"')
+        )
     if is_nearly_gone(run.expire_at, now=now):
         gone_at = f"{run.expire_at:%Y-%m-%d %H:%M} UTC"
         message = f"run {run.id} will be deleted at {gone_at}, too soon for a retry; start its workflow again"

@@ -59,6 +59,10 @@ class Selection(NamedTuple):
     failed: bool = False
     settled: tuple[str, ...] = ()
 
+    def names(self, node_id: str) -> bool:
+        """Return True if a person chose this node itself."""
+        return node_id in self.first or node_id in self.only
+
 
 def select(
     steps: Mapping[str, StepRecord], *, first: Collection[str] = (), only: Collection[str] = (), failed: bool = False

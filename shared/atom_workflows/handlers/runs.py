@@ -23,6 +23,7 @@ from atom_workflows.errors import (
     MalformedEvent,
     MarkError,
     NewerVersion,
+    NotAllowed,
     RunNotFound,
     RunStateError,
     SelectionError,
@@ -39,7 +40,6 @@ from atom_workflows.messages.fields import (
     read_optional_text,
     read_step_id,
     read_step_ids,
-    require_object,
     require_storable,
     require_text,
     show,
@@ -118,7 +118,7 @@ def read_route(method: str, path: str) -> tuple[str, str]:
         raise Refused(HTTPStatus.NOT_FOUND, f"there is nothing at {path!r:.80}; the requests are {_ROUTES}")
     allowed = "POST" if command else "GET"
     if method != allowed:
-        reason = f"the method is {method!r:.20}, not {allowed}; the requests are {_ROUTES}"
+        reason = f"{path!r:.80} takes {allowed} requests only, not {method!r:.20}; the requests are {_ROUTES}"
         raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, reason, Allow=allowed)
     return run_id, command
 
@@ -162,7 +162,9 @@ def read_options(command: str, headers: Mapping[str, str], raw: bytes) -> dict[s
     if raw and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         # Forms on web pages cannot declare this.
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a body needs the header Content-Type: application/json")
-    body = require_object(read_json_body(raw)) if raw else {}
+    body = read_json_body(raw) if raw else {}
+    if not isinstance(body, Mapping):
+        raise MalformedEvent(f"the body of a {command} must be a JSON object, not {show(body)}")
     if unknown := sorted(body.keys() - _FIELDS[command]):
         # Without the field, the command might do something other than what the caller wants.
         known = ", ".join(sorted(_FIELDS[command]))
@@ -179,11 +181,18 @@ def read_options(command: str, headers: Mapping[str, str], raw: bytes) -> dict[s
 
 
 def _read_mark(body: Mapping[str, Any]) -> dict[str, str]:
+    needed = {"step": 'the id of a step or of an item, such as "each[2]"', "as": '"succeeded" or "skipped"'}
+    for name, expected in needed.items():
+        value = body.get(name)
+        if not isinstance(value, str) or not value:
+            found = "is missing" if value is None else f"is {show(value)}"
+            raise MalformedEvent(f"a mark's field {name} {found}; it must be {expected}")
     outputs = read_optional_object(body, "outputs")
     text = json.dumps(outputs, ensure_ascii=False, separators=(",", ":")) if outputs else ""
     return {"step": read_step_id(body, "step"), "state": require_text(body, "as"), "outputs": text}
 
 
 def _refuse(status: HTTPStatus, reason: Exception) -> Answer:
-    log.info("request.refused", str(reason), status=int(status))
-    return json_answer(status, {"error": str(reason)})
+    text = reason.by_http if isinstance(reason, NotAllowed) else str(reason)
+    log.info("request.refused", text, status=int(status))
+    return json_answer(status, {"error": text})

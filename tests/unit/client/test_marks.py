@@ -121,6 +121,7 @@ def test_a_run_is_named_as_for_other_commands(words: list[str]) -> None:
         (["lood", "skipped"], "there is no step lood in run RUN; did you mean `load`?"),
         (["zebra", "skipped"], "there is no step zebra in run RUN; `atom-workflows runs show RUN` lists its steps"),
         (["a", "skipped"], "step a is already SUCCEEDED"),
+        (["b", "skipped", "--timeout", "9s"], "--timeout requires --wait; give both, or leave out --timeout"),
         (["b", "succeeded", "--output", "rows"], "--output is 'rows'; it must be NAME=VALUE"),
         (["b", "succeeded", "--output", "rows=1"], "step b does not declare the output rows; it declares none"),
     ],
@@ -238,3 +239,85 @@ def test_an_item_and_a_loop_are_marked_by_their_names() -> None:
     assert "marked as skipped by" in call_runs(world, "show", RUN).stdout
     assert "marked       as skipped by" in call_runs(world, "show", RUN, "--step", "train").stdout
     assert "there is no step train[0]" in mark(world, RUN, "train[0]", "skipped").stderr
+
+
+def test_a_mark_that_a_cancel_left_without_effect_is_shown_with_the_retry() -> None:
+    """The step says so, and the retry's plan says if it keeps the mark."""
+    world, run_id = begun(definition({"slow": [], "last": ["slow"]}), slow={"duration": 900})
+    mark(world, run_id, "last", "succeeded", "--reason", "loaded by hand")
+    call_runs(world, "cancel", run_id)
+    world.run_to_end(run_id)
+    facts = call_runs(world, "show", run_id, "--step", "last").stdout
+    assert "loaded by hand; it ended before that, but a retry that does not name it ends it as marked" in facts
+    plan = call_runs(world, "retry", run_id, "--only", "last", "--dry-run").stdout
+    assert "`last` will run, and not end as succeeded, as " in plan
+    assert (
+        "`last` will not run, but end as succeeded, as " in mark(world, run_id, "slow", "skipped", "--dry-run").stdout
+    )
+    done = call_runs(world, "retry", run_id).stdout
+    assert "`last` will not run, but end as succeeded, as " in done
+
+
+def test_a_step_that_succeeded_is_refused_with_the_command_that_runs_it_again() -> None:
+    """The command is complete, and quoted for a shell; a run that has ended is not awaited."""
+    world = World(script())
+    start(world, workflow(step("each", for_each=each([1, 2]))))
+    world.settle_down()
+    world.run_to_end(RUN)
+    refused = mark(world, RUN, "each[1]", "succeeded").stderr
+    assert f"item each[1] is already SUCCEEDED; `atom-workflows runs retry {RUN} --only 'each[1]'` runs it" in refused
+    world, run_id = begun(b={"duration": 900})
+    refused = mark(world, run_id, "a", "skipped").stderr
+    assert f"once the run has ended, `atom-workflows runs retry {run_id} --only a` runs it again" in refused
+
+
+@pytest.mark.parametrize("command", [["mark", RUN, "each[9]", "skipped"], ["retry", RUN, "--only", "each[9]"]])
+def test_an_item_that_does_not_exist_is_refused_with_those_that_do(command: list[str]) -> None:
+    """Whichever command names it."""
+    world = World(script(each={"always_fail": True}))
+    start(world, workflow(step("each", for_each=each([1, 2, 3, 4]))))
+    world.settle_down()
+    world.run_to_end(RUN)
+    assert "its items are each[0] to each[3]" in call_runs(world, *command).stderr
+
+
+def test_a_plan_says_what_is_true_of_a_run_that_was_cancelled() -> None:
+    """It has not failed before."""
+    world, run_id = begun(definition({"a": [], "b": []}), a={"duration": 900}, b={"duration": 900})
+    call_runs(world, "cancel", run_id)
+    world.run_to_end(run_id)
+    assert "so the run will fail;" in mark(world, run_id, "a", "succeeded", "--dry-run").stdout
+    assert "so the run will fail;" in call_runs(world, "retry", run_id, "--only", "a", "--dry-run").stdout
+
+
+def test_a_mark_says_which_earlier_one_it_replaces() -> None:
+    """With who made that, when and why."""
+    world, run_id = begun(b={"duration": 900})
+    mark(world, run_id, "d", "skipped", "--reason", "not on Sundays")
+    again = mark(world, run_id, "d", "succeeded").stdout
+    assert "This replaces an earlier mark: " in again
+    assert " marked it as skipped at 2026-" in again
+    assert ": not on Sundays." in again
+
+
+def test_a_run_that_a_mark_reopened_is_not_said_to_be_retried() -> None:
+    """Neither by its facts nor by its result, nor by the attempts of the marked step."""
+    world, run_id = begun(definition({"a": [], "b": ["a"]}), a={"always_fail": True, "duration": 30})
+    world.run_to_end(run_id)
+    mark(world, run_id, "a", "succeeded")
+    world.run_to_end(run_id)
+    shown = call_runs(world, "show", run_id).stdout
+    assert "reopened     1 time, last by a mark at " in shown
+    assert "after a mark reopened it" in shown
+    assert "retr" not in shown
+    of_a = call_runs(world, "show", run_id, "--step", "a").stdout
+    assert "none in this round, since the step is marked; 1 attempt in all" in of_a
+
+
+def test_a_plan_names_steps_under_finally() -> None:
+    """They do not depend on the marked step, but run once the main steps have ended."""
+    world = World(script(a={"duration": 900}))
+    start(world, workflow(step("a"), finally_steps=(step("last"),)))
+    world.settle_down()
+    shown = mark(world, RUN, "a", "succeeded", "--dry-run").stdout
+    assert "No other step depends on it; `last` under `finally` will run after the main steps." in shown

@@ -10,11 +10,16 @@ import pytest
 
 from atom_emulator.task_runner.script_file import parse_script
 from atom_emulator.testing.world import World
+from atom_workflows.coordinator.close import request_stop
+from atom_workflows.coordinator.marks import Wish
+from atom_workflows.coordinator.marks import mark_step as reopen_only
+from atom_workflows.coordinator.outbox import Outbox
 from atom_workflows.core.attempts import list_attempts
 from atom_workflows.core.consistency import find_flaws
 from atom_workflows.core.marks import Effect, read_mark
 from atom_workflows.core.records import Stop, StopKind
 from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.user_changes import UserChange
 from atom_workflows.core.workflow import Condition
 from atom_workflows.documents import outputs_path, run_path, step_path
 from atom_workflows.errors import MarkError, RunContended, RunStateError
@@ -253,6 +258,113 @@ def test_a_retry_of_what_did_not_succeed_keeps_a_marked_step() -> None:
     retry_run(world.services, run_id)
     assert to_end(world, run_id) is RunState.SUCCEEDED
     assert (world.states(run_id)["b"], world.submissions()[2:]) == ("SKIPPED", ["a/2"])
+
+
+STOPPED_FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
+    # What the step does when its run is stopped, and the script of the steps.
+    "waits": (chain(2), {"s0": LONG}),
+    "runs": (chain(2), {"s1": {**LONG, "stop": {"after": 600}}}),
+}
+
+
+def marked_and_stopped(case: str, state: str, stop: str) -> tuple[World, str]:
+    """Return a world with a run that was stopped before the mark of its step `s1` took effect."""
+    flow, steps = STOPPED_FLOWS[case]
+    world, run_id = begun(flow, **steps)
+    mark_step(world.services, run_id, "s1", state, reason="loaded by hand")
+    world.store.commit([Update(path=run_path(run_id), fields={"deadline": world.clock.now()})])
+    kind = StopKind.CANCEL if stop == "cancel" else StopKind.TIMEOUT
+    outbox = Outbox(world.services)
+    request_stop(outbox, run_id, Stop(kind=kind, reason=stop, requested_at=world.clock.now()))
+    outbox.flush()
+    assert world.run_to_end(run_id).state is (RunState.CANCELLED if stop == "cancel" else RunState.FAILED)
+    assert world.steps(run_id)["s1"].has_open_mark
+    return world, run_id
+
+
+@pytest.mark.parametrize("stop", ["cancel", "timeout"])
+@pytest.mark.parametrize("state", ["succeeded", "skipped"])
+@pytest.mark.parametrize("case", STOPPED_FLOWS)
+def test_a_mark_outlives_a_stop_that_ended_its_step_first(case: str, state: str, stop: str) -> None:
+    """The retry in place ends the step as marked, and no further job of it runs."""
+    world, run_id = marked_and_stopped(case, state, stop)
+    before = world.submissions().count("s1/1")
+    retry_run(world.services, run_id)
+    assert to_end(world, run_id) is RunState.SUCCEEDED
+    marked = world.steps(run_id)["s1"]
+    assert marked.state.value == state.upper()
+    assert marked.message == f"marked as {state} by {ACTOR}: loaded by hand"
+    assert len([one for one in world.submissions() if one.startswith("s1/")]) == before
+
+
+def test_a_mark_outlives_rounds_that_leave_its_step_alone() -> None:
+    """Neither a retry from a step before it nor one of another step forgets it."""
+    world, run_id = begun(definition({"a": [], "b": ["a"], "x": []}), a=LONG)
+    mark_step(world.services, run_id, "b")
+    cancel_run(world.services, run_id)
+    world.run_to_end(run_id)
+    retry_run(world.services, run_id, only=["x"])
+    to_end(world, run_id)
+    retry_run(world.services, run_id, first=["a"])
+    assert to_end(world, run_id) is RunState.SUCCEEDED
+    assert "b/1" not in world.submissions()
+    assert world.steps(run_id)["b"].message.startswith("marked as succeeded")
+
+
+def test_a_retry_that_names_a_step_forgets_a_mark_that_took_no_effect() -> None:
+    """The person who names it wants it to run."""
+    for option in ("first", "only"):
+        world, run_id = marked_and_stopped("waits", "succeeded", "cancel")
+        retry_run(world.services, run_id, failed=True, **{option: ["s1"]})  # type: ignore[arg-type] # both are lists
+        assert to_end(world, run_id) is RunState.SUCCEEDED
+        assert "s1/1" in world.submissions()
+
+
+def test_the_outputs_of_a_mark_outlive_a_stop() -> None:
+    """Steps after it read them after the retry."""
+    world, run_id = begun(READS, list={**LONG, "always_fail": True})
+    mark_step(world.services, run_id, "list", outputs={"rows": 7})
+    cancel_run(world.services, run_id)
+    world.run_to_end(run_id)
+    retry_run(world.services, run_id)
+    assert to_end(world, run_id) is RunState.SUCCEEDED
+    assert args(world)[-1] == {"rows": 7}
+
+
+def test_a_mark_outlives_a_cancel_before_its_own_round_began() -> None:
+    """The mark names a round in which its step was never reset."""
+    world, run_id = ended(chain(2), s0={"fail_times": 1})
+    outbox = Outbox(world.services)
+    change = UserChange(at=world.clock.now(), actor=ACTOR, what="mark", why="")
+    assert reopen_only(outbox, run_id, Wish("s0", StepState.SUCCEEDED), change) is Effect.REOPENS
+    cancel_run(world.services, run_id)
+    assert world.run_to_end(run_id).state is RunState.CANCELLED
+    retry_run(world.services, run_id)
+    assert to_end(world, run_id) is RunState.SUCCEEDED
+    assert world.submissions() == ["s0/1", "s1/1"]
+
+
+def test_a_mark_of_a_loop_or_an_item_outlives_a_stop() -> None:
+    """A later mark of the loop, in the run that has ended, takes its place."""
+    for name, again in (("train", None), ("train", "succeeded"), ("train[1]", None)):
+        world = World(script(first=LONG, train={"duration": 1000}))
+        needs = ["first"] if name == "train" else []
+        start(world, workflow(*([step("first")] if needs else []), step("train", *needs, for_each=each([1, 2]))))
+        world.settle_down()
+        mark_step(world.services, RUN, name, "skipped")
+        cancel_run(world.services, RUN)
+        world.run_to_end(RUN)
+        if again:
+            mark_step(world.services, RUN, name, again)
+        else:
+            retry_run(world.services, RUN)
+        to_end(world, RUN)
+        ends = {one.id: one for one in world.steps(RUN).values()}
+        if name == "train":
+            assert ends["train"].state.value == (again or "skipped").upper()
+            assert not [one for one in world.submissions() if one.startswith("train[")]
+        else:
+            assert [one for one in world.submissions() if one.startswith("train[1]")] == ["train[1]/1"]
 
 
 def test_a_step_of_a_cancelled_run_may_be_marked() -> None:

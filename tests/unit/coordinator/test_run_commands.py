@@ -173,7 +173,7 @@ def test_a_cancel_now_ends_the_steps_under_finally_too() -> None:
     text = definition({"a": []}).removesuffix("}") + ', "finally": [{"id": "last", "task": {"imageUri": "image"}}]}'
     run_id = world.start(text)
     world.settle_down()
-    with pytest.raises(RunStateError, match='cancel it with --now, or by HTTP with "now": true'):
+    with pytest.raises(RunStateError, match="cancel it with --now"):
         ask(world, run_id, CANCEL)
     handle_command(world.services, ask(world, run_id, CANCEL, now=True))
     run = world.run_to_end(run_id, within=timedelta(minutes=5))
@@ -306,7 +306,7 @@ def ended_well() -> tuple[World, str]:
     ("begin", "command", "retries", "sentence"),
     [
         (failed, CANCEL, None, "has ended: it is FAILED"),
-        (ended_well, RETRY, None, 'with --from or --only, or by HTTP with "from" or "only"'),
+        (ended_well, RETRY, None, "with --from or --only"),
         (failed, RETRY, 1, "`retries` is 1, but for run .* it is 0; check the run's state"),
     ],
 )

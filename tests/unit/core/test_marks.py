@@ -92,13 +92,15 @@ def test_a_mark_decides_before_trigger_and_counters(state: StepState) -> None:
 
 
 def test_a_mark_holds_in_its_round_only() -> None:
-    """A reset for that round keeps it, and any other forgets it."""
+    """A reset for that round keeps it, and any other forgets it once it has taken effect."""
     mark = Mark.of(StepState.SUCCEEDED, BY_ANA)._replace(retries=2)
     failed = step(StepState.FAILED, mark=mark.stored(), retries=1)
     assert read_mark(failed) is None
-    for retries, kept in ((2, mark), (3, None)):
+    for retries, kept in ((2, mark), (3, mark._replace(retries=3))):
         change = reset(failed, remaining=0, kept=Counts(), retries=retries, expire_at=None)
         assert read_mark(apply_change(failed, change)) == kept
+    ended = step(StepState.SUCCEEDED, mark=mark.stored(), retries=2)
+    assert apply_change(ended, reset(ended, remaining=0, kept=Counts(), retries=3, expire_at=None)).mark is None
 
 
 def test_the_texts_of_a_mark_are_cut() -> None:
