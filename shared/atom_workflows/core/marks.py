@@ -20,7 +20,7 @@ failure stands, and fails the run at its end, as if the step had reacted to it.
 A step with `forEach` that has not begun is marked at the node that would create its items. That node is then skipped,
 and passes the mark on in the same commit.
 
-The mark is stored with the step, and names the round for which it was made. In any other round, it has no effect. If the
+The mark is stored with the step, and names the round for which it was made. It has no effect in any other round. If the
 run is cancelled or times out before the step has ended as marked, a retry that resets the step makes the mark one for
 its own round, unless a person named the step to run again.
 """
