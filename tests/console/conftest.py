@@ -6,35 +6,29 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
 from atom_client.console.app import Console
 from atom_client.console.guard import new_token
 from atom_client.console.server import ConsoleServer
 from atom_workflows.coordinator.services import Services
-from support.services import CHROMIUM, need
-
-OPTIONS: Final = (
-    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
-    # Without these, the browser looks for its maker's servers.
-    *("--disable-background-networking", "--disable-component-update", "--disable-quic"),
-)
+from support.chromium import started_chromium
 
 OpenConsole: TypeAlias = Callable[..., Page]
 """Opens the console of the given services, with options of `Console`; `path` is the view to open."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Start Chromium."""
-    need("chromium")
-    with sync_playwright() as tool:
-        started = tool.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
+    """Start Chromium for the tests of a file.
+
+    While it is up, Playwright's event loop keeps other tests of this process from running one.
+    """
+    with started_chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
