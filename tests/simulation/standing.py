@@ -188,12 +188,10 @@ class Standing:
 
     def _counts(self, step: StepRecord) -> tuple[int, int, int, int]:
         items = self.items_of(step.id) or []
-        if self.was_stopped:
-            # Items that the stop has ended are not counted: they have no failure of their own.
-            failed = sum(item.state in _FAILED and item.last_kind not in {"", "stopped"} for item in items)
-            succeeded = sum(item.state is StepState.SUCCEEDED for item in items)
-            return len(items), succeeded, failed, sum(item.by_choice for item in items)
-        return count_items([end for item in items if (end := self.end_of(item.id)) is not None])
+        # Items that a stop has ended, in any round, are not counted: they have no failure of their own.
+        failed = sum(item.state in _FAILED and item.last_kind not in {"", "stopped"} for item in items)
+        succeeded = sum(item.state is StepState.SUCCEEDED for item in items)
+        return len(items), succeeded, failed, sum(item.by_choice for item in items)
 
     def failures(self, names: Iterable[str]) -> int:
         """Return how many failures of steps and items make a run fail that consists of these steps."""

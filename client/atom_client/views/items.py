@@ -17,6 +17,7 @@ from atom_client.views.loops import (
     as_seen,
     count_states,
     counts_of_ended,
+    separate_unstarted,
 )
 from atom_client.views.progress import RunView
 from atom_client.views.queries import OUTLINE_FIELDS, is_step_id, read_run
@@ -54,7 +55,7 @@ def read_loops(store: Store, run: RunRecord, nodes: Mapping[str, StepRecord]) ->
                 # The store counts a thousand documents for the price of reading one.
                 asked = _COUNTED if known is None and len(found) < MOST_LOOPS and expander.items else ()
                 states: dict[StepState, int] = {state: store.count(_in_state(expander, state)) for state in asked}
-                counts = known or count_states(expander.items, states)
+                counts = known or separate_unstarted(node, count_states(expander.items, states))
             loop = LoopView(step=as_seen(node, nodes), expander=expander, counts=counts)
             found[node.id] = loop
             if counts.failed and len(found) <= MOST_LOOPS:

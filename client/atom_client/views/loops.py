@@ -90,16 +90,26 @@ def count_states(total: int | None, states: Mapping[StepState, int]) -> ItemCoun
     return ItemCounts(total=total, states=known | ({StepState.PENDING: waiting} if waiting else {}))
 
 
+def separate_unstarted(step: StepRecord, counts: ItemCounts) -> ItemCounts:
+    """Return an ended step's counts with the unstarted ones among its SKIPPED items.
+
+    The other SKIPPED items were skipped by choice, and the step has counted them.
+    """
+    if not step.unstarted or not is_counted({"state": step.state, "last_kind": step.last_kind}):
+        return counts
+    return replace(counts, unstarted=max(0, counts.states.get(StepState.SKIPPED, 0) - count_items(step)["skipped"]))
+
+
 def counts_of_ended(step: StepRecord) -> ItemCounts | None:
     """Return the counts of an ended step's items from its own counters.
 
-    Returns None if these are incomplete, as after a stop.
+    Returns None if these are incomplete, as after a stop, or after a retry that left some items as a stop ended them.
     """
     if step.state not in {StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED}:
         return None
     if not step.items:
         return ItemCounts(total=0, states={})
-    if not is_counted({"state": step.state, "last_kind": step.last_kind}):
+    if not is_counted({"state": step.state, "last_kind": step.last_kind}) or (step.retries and step.unstarted):
         return None
     counts = count_items(step)
     ended = {

@@ -177,7 +177,10 @@ def _tolerated(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> It
         if step.state is StepState.SUCCEEDED and step.id in loops and loops[step.id].failed:
             counts = loops[step.id].counts
             failed = f"{counts.failed:,} of {counted(counts.total or 0, 'item')} failed"
-            yield f"Warning: {failed} in step `{step.id}`; `tolerate: {step.tolerate}` allows that."
+            if step.is_marked:
+                yield f"Warning: step `{step.id}` was marked as succeeded, with {counts.describe()}."
+            else:
+                yield f"Warning: {failed} in step `{step.id}`; `tolerate: {step.tolerate}` allows that."
             yield from _items_that_failed(step, loops)
     if len(tolerated) > MOST_FAILURES:
         yield f"Warning: {counted(len(tolerated) - MOST_FAILURES, 'more failure')} tolerated."

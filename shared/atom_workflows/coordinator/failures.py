@@ -13,7 +13,7 @@ from atom_workflows.coordinator.services import Services
 from atom_workflows.core.graph import is_internal
 from atom_workflows.core.item_ids import expander_id, parse_item_id, shown_id
 from atom_workflows.core.kinds import Phase
-from atom_workflows.core.outcomes import clip
+from atom_workflows.core.outcomes import OWN_FAILURES, clip
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import step_path, steps_path
@@ -156,10 +156,10 @@ def load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, An
     return failures, len(found)
 
 
-def find_failed_items(services: Services, step: StepRecord, expansion: int) -> tuple[str, int]:
-    """Return the first failed item's message, and the number of unstarted items."""
+def find_failed_items(services: Services, step: StepRecord, expansion: int) -> tuple[str, int, int]:
+    """Return the first failed item's message, and the numbers of unstarted and of stopped items."""
     first: Document | None = None
-    unstarted = 0
+    unstarted = stopped = 0
     after: tuple[str] | None = None
     while True:
         query = Query(
@@ -167,15 +167,17 @@ def find_failed_items(services: Services, step: StepRecord, expansion: int) -> t
             where=[("each", "==", step.id), ("expansion", "==", expansion), ("state", "in", FAILED_ITEMS)],
             after=after,
             limit=_PAGE_OF_ITEMS,
-            fields=("state", "index", "message", "by_choice"),
+            fields=("state", "index", "message", "by_choice", "last_kind"),
         )
         found = services.store.query(query)
         items = [one for one in found if "index" in one.fields and not one.fields.get("by_choice")]
         ended = [one for one in items if one.fields["state"] != StepState.SKIPPED.value]
         unstarted += len(items) - len(ended)
+        stopped += sum(one.fields.get("last_kind") not in OWN_FAILURES for one in ended)
         first = min(
             (one for one in (first, *ended) if one is not None), key=lambda one: one.fields["index"], default=None
         )
         if len(found) < _PAGE_OF_ITEMS:
-            return "" if first is None else f"{shown_id(first.id)}: {first.fields.get('message', '')}", unstarted
+            message = "" if first is None else f"{shown_id(first.id)}: {first.fields.get('message', '')}"
+            return message, unstarted, stopped
         after = (found[-1].path,)

@@ -61,9 +61,10 @@ def _decide(services: Services, step: StepRecord) -> StepChange:
     expansion = expander.fields["expansion"]
     if problem := expander.fields.get("problem"):
         return fail_with_problem(step, problem, now=services.clock.now())
-    if count_items(step)["failed"] > step.tolerate:
-        first, unstarted = find_failed_items(services, step, expansion)
-        return fail_with_items(step, first, unstarted=unstarted, now=services.clock.now())
+    # Items that an earlier round left unstarted have not succeeded, either.
+    if count_items(step)["failed"] + step.unstarted > step.tolerate:
+        first, unstarted, stopped = find_failed_items(services, step, expansion)
+        return fail_with_items(step, first, unstarted=unstarted, stopped=stopped, now=services.clock.now())
     outputs = _gather_outputs(services, step, expansion) if step.outputs else {}
     if outputs is None:
         return fail_too_large(step, now=services.clock.now())

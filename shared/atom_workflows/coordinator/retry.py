@@ -18,6 +18,7 @@ from atom_workflows.core.changes import change
 from atom_workflows.core.counts import Counts, count_end
 from atom_workflows.core.endings import reset
 from atom_workflows.core.expansion import current_nodes, deal_again, fields_of_reset
+from atom_workflows.core.gathering import count_unstarted
 from atom_workflows.core.item_ids import expander_id
 from atom_workflows.core.kinds import NodeKind, Release
 from atom_workflows.core.polling import first_audit
@@ -66,6 +67,7 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
     if until is not None and not keep_all(outbox.services, run, left, until, budget):
         return False
     kept = {step_id: step for step_id, step in by_id.items() if step_id not in again}
+    unstarted = count_unstarted(one for one in kept.values() if expander_id(one.each) in kept)
     renewed = replace(run, expire_at=until)
     # Places are dealt out before the items are reset that they belong to.
     resets = [
@@ -73,7 +75,15 @@ def reset_unsuccessful(outbox: Outbox, run: RunRecord, budget: Budget) -> bool:
         for one in refills
     ]
     resets += [
-        _reset(outbox, one, kept, renewed, dealt.get(one.step.id, {}) | _edges(one.step, by_id, below, again, edges))
+        _reset(
+            outbox,
+            one,
+            kept,
+            renewed,
+            dealt.get(one.step.id, {})
+            | _edges(one.step, by_id, below, again, edges)
+            | ({"unstarted": unstarted[one.step.id]} if one.step.id in unstarted else {}),
+        )
         for one in to_reset
     ]
     ends = [one for one in steps if one.step.kind is NodeKind.END]
@@ -125,7 +135,7 @@ def _reset(
 ) -> Decision:
     """Reset a step, and set the fields in `own`.
 
-    These are the fields of its place and its edges that change with the reset.
+    These are the fields of its place, its edges and the items that it keeps which change with the reset.
     """
     step = stored.step
     of_loop = {**own, **fields_of_reset(step, expands_anew=bool(step.each) and expander_id(step.each) not in kept)}

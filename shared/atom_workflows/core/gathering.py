@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_workflows.core.changes import StepChange
-from atom_workflows.core.outcomes import FAILURE_KINDS, OutcomeKind, clip
+from atom_workflows.core.kinds import NodeKind
+from atom_workflows.core.outcomes import FAILURE_KINDS, OWN_FAILURES, OutcomeKind, clip
 from atom_workflows.core.reads import is_per_item, paths_in
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.states import StepState
@@ -54,22 +56,38 @@ def count_items(step: StepRecord) -> dict[str, int]:
     return counts_of({name: getattr(step, name) for name in COUNTED})
 
 
+def count_unstarted(nodes: Iterable[StepRecord]) -> Counter[str]:
+    """Count each step's items that ended without a result of their own, by step.
+
+    A stop ended them, or they were not started because too many others had failed.
+    """
+    return Counter(
+        node.each
+        for node in nodes
+        if node.kind is NodeKind.ITEM
+        and node.state is not StepState.SUCCEEDED
+        and not node.by_choice
+        and node.last_kind not in OWN_FAILURES
+    )
+
+
 def fail_with_problem(step: StepRecord, problem: str, *, now: datetime) -> StepChange:
     """Fail a step whose items could not be created."""
     return fail_step(step, OutcomeKind.EXPRESSION, now, message=clip(problem))
 
 
-def fail_with_items(step: StepRecord, first: str, *, unstarted: int = 0, now: datetime) -> StepChange:
+def fail_with_items(step: StepRecord, first: str, *, unstarted: int = 0, stopped: int = 0, now: datetime) -> StepChange:
     """Fail a step because too many of its items failed.
 
     `first` is the first failed item with its message, and `unstarted` is the number of items that were not started
-    because of the failures.
+    because of the failures. `stopped` is the number of items that a stop in an earlier round of the run ended.
     """
     counts = count_items(step)
-    why = explain_failures(counts["failed"] - unstarted, counts["total"], step.tolerate)
+    why = explain_failures(counts["failed"] + step.unstarted - unstarted, counts["total"], step.tolerate)
     others = f"; {unstarted} {'was' if unstarted == 1 else 'were'} not started" if unstarted else ""
     named = f"; first: {first}" if first else ""
-    fields = {"unstarted": unstarted} if unstarted else {}
+    left_out = unstarted + stopped
+    fields = {"unstarted": left_out} if left_out != step.unstarted else {}
     return fail_step(step, OutcomeKind.ITEMS, now, message=clip(f"{why}{others}{named}"), **fields)
 
 

@@ -56,6 +56,9 @@ FAILURE_KINDS: Final[Mapping[OutcomeKind, str]] = MappingProxyType(
 )
 """The kinds of failures, in the words that expressions use: `failure.kind`, `step.last.kind`."""
 
+OWN_FAILURES: Final = frozenset(FAILURE_KINDS.values())
+"""The values of `last_kind` of steps that failed by themselves; a stop of the run leaves others."""
+
 
 RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.OUTPUTS})
 """The failures that are retried if the step does not specify any (`retry.when`)."""

@@ -118,7 +118,8 @@ class StepRecord:
     problem: str = ""
     # Of the step, and of the node that creates its items: how many items may fail.
     tolerate: int = 0
-    # Of the step: how many items were not started, since too many others failed.
+    # Of the step: how many items were not started, since too many others failed, or were ended by a stop before its
+    # latest retry.
     unstarted: int = 0
 
     # -- places, if only so many items may run at the same time; see places.py --

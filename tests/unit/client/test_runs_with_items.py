@@ -13,6 +13,7 @@ import pytest
 from atom_client.views import items
 from atom_client.views.loops import counts_of_ended
 from atom_emulator.testing.world import World
+from support.commands import mark_step
 from support.workflows import script
 from unit.client.explained import CLEAN, call, said
 
@@ -320,6 +321,35 @@ def test_a_stopped_loop_does_not_count_its_items_by_itself() -> None:
     assert counts is not None
     assert counts.unstarted == 3
     assert counts_of_ended(replace(step, last_kind="", unstarted=0)) is None
+
+
+def test_a_marked_loop_shows_the_items_that_never_started_as_such() -> None:
+    """A mark does not turn them into failures."""
+    world, run_id = ended(script(**{"train[0]": FAILS}), loop(4, maxParallel=1))
+    counts = "4 items, 1 failed, 3 not started"
+    assert line_of(said(world, "runs", "show", run_id), "train").endswith(counts)
+    mark_step(world.services, run_id, "train")
+    world.run_to_end(run_id)
+    text = said(world, "runs", "show", run_id)
+    assert f" {counts}: marked as succeeded by " in line_of(text, "train")
+    assert f"\nWarning: step `train` was marked as succeeded, with {counts}.\n  `train[0]` failed" in text
+    [numbers] = [one["items"] for one in shown(world, run_id)["steps"] if "items" in one]
+    assert (numbers["states"], numbers["not_started"]) == ({"FAILED": 1, "SKIPPED": 3}, 3)
+
+
+def test_a_marked_loop_shows_the_items_that_a_cancel_ended_as_such() -> None:
+    """They are neither failed nor unstarted."""
+    world = World(script(**{"train[1]": FAILS, "train": {"duration": 900}}))
+    run_id = world.start(loop(4))
+    world.settle_down()
+    said(world, "runs", "cancel", run_id)
+    world.run_to_end(run_id)
+    mark_step(world.services, run_id, "train")
+    world.run_to_end(run_id)
+    counts = "4 items, 1 failed, 3 cancelled"
+    assert f"Warning: step `train` was marked as succeeded, with {counts}.\n" in said(world, "runs", "show", run_id)
+    [numbers] = [one["items"] for one in shown(world, run_id)["steps"] if "items" in one]
+    assert (numbers["states"], numbers["not_started"]) == ({"FAILED": 1, "CANCELLED": 3}, 0)
 
 
 def test_items_under_finally_are_shown_with_it() -> None:
