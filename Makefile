@@ -15,7 +15,7 @@ PREFIX ?= atom
 # read them, quoted, from the environment. Otherwise PROJECT="x'; rm -r ~; '" or PROJECT='$(shell rm -r ~)' would be
 # executed. In a recipe, `$(if $(X),…)` may test whether X is given; its value is written only as "$$X".
 override GIVEN := PYTHON WORKFLOW RUNNER SEEDS FIRST TEST_PROCESSES PREFIX OPTIONS PROJECT REGION BUCKET TASK_RUNNER_URL \
-	SEED SCHEDULE ONLY WITHOUT STRIKES PLAIN SECONDS RUNS EMULATORS WRITE SLOW KILLS
+	SEED SCHEDULE ONLY WITHOUT STRIKES PLAIN SECONDS RUNS EMULATORS WRITE SLOW KILLS FILES
 $(foreach one,$(GIVEN),$(eval override $(one) := $$(value $(one))))
 $(foreach one,$(GIVEN),$(if $($(one)),$(eval export $(one))))
 
@@ -89,7 +89,7 @@ bench-places: $(VENV)/.dev
 
 # Measure how fast the console's graph opens, moves and changes; FILES="a.yaml b.yaml" opens these besides 10,000 steps.
 bench-graph: $(VENV)/.dev
-	@$(BIN)/python -m bench.graph_view $(FILES)
+	@$(WORDS) for one in $$FILES; do set -- "$$@" "$$one"; done; exec $(BIN)/python -m bench.graph_view "$$@"
 
 # Installs each engine from the package index into .bench/; ONLY="dbos luigi" runs just these, SLOW=1 adds Airflow.
 bench-peers: $(VENV)/.dev

@@ -27,7 +27,7 @@ export class Source {
   async take(file) {
     if (!file) return;
     if (file.size > MOST_BYTES) {
-      this.problem = `${file.name} has ${counted(file.size, "byte")}; a workflow file may have ${counted(MOST_BYTES, "byte")}.`;
+      this.problem = `${file.name} has ${counted(file.size, "byte")}; a workflow file may have up to ${counted(MOST_BYTES, "byte")}.`;
       return this.changed(false);
     }
     const text = new TextDecoder("utf-8", { fatal: true });
