@@ -103,13 +103,14 @@ def test_a_run_is_there_when_its_platform_has_ended(project: Project) -> None:
         ["start", "flow.json", "--wait"],
         ["dead-letters", "list"],
         ["doctor"],
-        ["runs", "cancel", "--last"],
         ["runs", "retry", "--last", "--from", "first", "--yes"],
         ["runs", "doctor", "--last"],
     )
     for words in refused_without:
         refused = project.ask(*words)
         assert (refused.code, "`atom-workflows local up` in another terminal" in refused.stderr) == (1, True), words
+    cancelled = project.ask("runs", "cancel", "--last")
+    assert (cancelled.code, "has ended" in cancelled.stderr) == (1, True), cancelled.stderr
     assert "SUCCEEDED" in project.ask("runs", "doctor", "--last", "--dry-run").succeeded()
     assert project.ask("local", "env").code == 1
 

@@ -177,9 +177,10 @@ def test_an_interrupted_run_says_that_nothing_is_cleaned_up(tmp_path: Path) -> N
         eventually((tmp_path / ".atom-workflows" / "up").exists, within_s=WITHIN_S, what="the job")
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=WITHIN_S)
-    ended, logs, jobs = said[said.index("The platform has stopped") :].splitlines()[:3]
+    ended, rest, logs, jobs = said[said.index("The platform has stopped") :].splitlines()[:4]
     assert ended.startswith("The platform has stopped, and the run with it. Its steps under `finally` will not run")
     assert ended.endswith("`atom-workflows runs cancel` runs them.")
+    assert "`atom-workflows runs retry wf-" in rest
     assert (logs[:6], jobs[:6]) == ("Logs: ", "Jobs: ")
     assert not (tmp_path / "cleaned").exists()
 
