@@ -150,7 +150,7 @@ def test_an_open_run_is_measured_until_now() -> None:
     assert path_of(timeline) == ["s0", "s1"]
     assert timeline.end == world.clock.now()
     assert set(seconds(timeline, "s2")) == {"dependencies"}
-    assert describe_path(timeline, find_critical_path(timeline)).startswith("The run has taken 1 min 00 s so far, on")
+    assert describe_path(timeline, find_critical_path(timeline)).startswith("The run has taken 1 min 00 s so far;")
     assert_accounts_for_the_run(timeline)
 
 
