@@ -60,7 +60,7 @@ def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
     app.before_request(_refuse_foreign)
     app.after_request(_add_headers)
     app.register_error_handler(Exception, _explain_error)
-    app.add_url_rule("/", view_func=_page)
+    app.add_url_rule("/", "page", lambda: send_from_directory(ASSETS, "index.html"))
     app.add_url_rule("/assets/<path:name>", view_func=_asset)
     app.add_url_rule("/api/console", view_func=_about)
     for one in blueprints:
@@ -126,10 +126,6 @@ def _explain_error(error: Exception) -> Response:
     if isinstance(error, RunNotFound):
         return _refusal(sentence, 404)
     return _refusal(Failure(sentence).format_message(), 503 if isinstance(error, StoreUnavailable) else 409)
-
-
-def _page() -> Response:
-    return send_from_directory(ASSETS, "index.html")
 
 
 def _asset(name: str) -> Response:

@@ -102,7 +102,7 @@ class MarkPlan:
         yield from self._about_reopened() if self.effect is Effect.REOPENS else self._about_others()
 
     def _about_step(self) -> str:
-        step, state = self._named, self.state
+        step, state = f"{self._kind.capitalize()} {listing([shown_id(self.step.id)])}", self.state
         if self.effect is Effect.ENDS:
             unsure = f" Attempt {self.step.attempt} may have started a job, which will not be stopped."
             return f"{step} is {self.step.state}, and will be {state} at once.{unsure if self.step.is_unsure else ''}"
@@ -121,17 +121,13 @@ class MarkPlan:
 
     def _about_replaced(self) -> Iterator[str]:
         """Say which earlier mark this one takes the place of."""
-        node = next(
-            (self.rerun.nodes[name] for name in (expander_id(self.step.id), self.step.id) if self._is_open(name)), None
-        )
+        named = (self.rerun.nodes.get(name) for name in (expander_id(self.step.id), self.step.id))
+        node = next((one for one in named if one is not None and one.has_open_mark), None)
         if node is not None:
             mark = stored_mark(node)
             why = f": {one_line(mark.why)}" if mark.why else ""
             by = f"{one_line(mark.actor)} marked it as {WORDS[mark.state]} at {local_time(mark.at)}{why}"
             yield f"This replaces an earlier mark: {by}."
-
-    def _is_open(self, name: str) -> bool:
-        return name in self.rerun.nodes and self.rerun.nodes[name].has_open_mark
 
     def _about_others(self) -> Iterator[str]:
         when = "Then" if self.effect is not Effect.ENDS else "At once"
@@ -164,10 +160,6 @@ class MarkPlan:
     @property
     def _kind(self) -> str:
         return "item" if self.step.kind is NodeKind.ITEM else "step"
-
-    @property
-    def _named(self) -> str:
-        return f"{self._kind.capitalize()} {listing([shown_id(self.step.id)])}"
 
 
 def _shown_below(nodes: Mapping[str, StepRecord], below: Mapping[str, Sequence[str]], step_id: str) -> Iterator[str]:
