@@ -14,12 +14,12 @@ from atom_client.cli.actor import current_actor
 from atom_client.cli.output import Output
 from atom_client.cli.platform import services_for_run
 from atom_client.cli.sources import content_of
-from atom_client.cli.tables import MOST_ROWS, Sheet
+from atom_client.cli.tables import show_rerun
 from atom_client.cli.watch import WatchOptions, watch_run
 from atom_client.deployment import with_place
 from atom_client.errors import RUN_FAILED, Failure, Misuse
 from atom_client.planning.params import pairs_of
-from atom_client.text import counted, listing, name_of
+from atom_client.text import listing, name_of
 from atom_client.views.as_json import json_document
 from atom_client.views.loops import items_text
 from atom_client.views.mark_plan import MarkPlan
@@ -76,7 +76,7 @@ def mark_named(services: Services, options: MarkOptions) -> int:
     history = services
     if not options.dry_run:
         services = services_for_run(services, run.id)
-    _show(plan, options)
+    show_rerun(Output(aside=options.as_json), HEADING, tuple(plan.rows()), plan.sentences())
     if options.dry_run:
         if options.as_json:
             click.echo(json_document({**plan.as_fields(), "queued": False, "dry_run": True}))
@@ -144,15 +144,3 @@ def _explain(services: Services, run: RunRecord, error: MarkError) -> Failure:
     meant = similar_step(services.store, run, error.name)
     lists = f"`{with_place(f'runs show {run.id}')}` lists its steps"
     return Failure(f"{error}; {f'did you mean {listing([meant])}?' if meant and meant != error.name else lists}")
-
-
-def _show(plan: MarkPlan, options: MarkOptions) -> None:
-    """Print what the mark would do, on stderr if stdout is for JSON."""
-    output, rows = Output(aside=options.as_json), tuple(plan.rows())
-    if rows:
-        output.show(Sheet(heading=HEADING, rows=rows[:MOST_ROWS], state_column=1))
-        if len(rows) > MOST_ROWS:
-            output.say(f"and {counted(len(rows) - MOST_ROWS, 'more step')}")
-        output.say()
-    for sentence in plan.sentences():
-        output.say(sentence)

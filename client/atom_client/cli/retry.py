@@ -10,10 +10,9 @@ from atom_client.cli.actor import current_actor
 from atom_client.cli.follow import Waiting
 from atom_client.cli.output import Output
 from atom_client.cli.platform import services_for_run
-from atom_client.cli.tables import MOST_ROWS, Sheet
+from atom_client.cli.tables import show_rerun
 from atom_client.deployment import with_place
 from atom_client.errors import RUN_FAILED, Misuse
-from atom_client.text import counted
 from atom_client.views.as_json import json_document
 from atom_client.views.progress import RunView, known_items, view_of
 from atom_client.views.queries import in_order, read_run
@@ -87,19 +86,13 @@ def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
 
 def _show_plan(plan: RerunPlan, options: RetryOptions) -> None:
     """Print what will run again, on stderr if stdout is for JSON."""
-    output, rows = Output(aside=options.as_json), tuple(plan.rows())
+    output = Output(aside=options.as_json)
     if plan.has_never_begun or not (options.chosen.is_selective or options.dry_run):
         # The rest is what a retry without names always does.
         for sentence in plan.about_marks():
             output.say(sentence)
         return
-    if rows:
-        output.show(Sheet(heading=HEADING, rows=rows[:MOST_ROWS], state_column=1))
-    if len(rows) > MOST_ROWS:
-        output.say(f"and {counted(len(rows) - MOST_ROWS, 'more step')}")
-    output.say()
-    for sentence in plan.notes():
-        output.say(sentence)
+    show_rerun(output, HEADING, tuple(plan.rows()), plan.notes())
 
 
 def _retry(services: Services, run_id: str, options: RetryOptions) -> None:

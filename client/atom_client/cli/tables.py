@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from textwrap import TextWrapper, wrap
@@ -201,6 +201,19 @@ def attempts_sheet(step: StepRecord, attempts: Sequence[TimedAttempt], *, now: d
         ),
         state_column=1,
     )
+
+
+def show_rerun(
+    output: Output, heading: Sequence[str], rows: Sequence[tuple[str, ...]], sentences: Iterable[str]
+) -> None:
+    """Print a table of steps that run again, and sentences about the others."""
+    if rows:
+        output.show(Sheet(heading=tuple(heading), rows=tuple(rows[:MOST_ROWS]), state_column=1))
+        if len(rows) > MOST_ROWS:
+            output.say(f"and {counted(len(rows) - MOST_ROWS, 'more step')}")
+        output.say()
+    for sentence in sentences:
+        output.say(sentence)
 
 
 def show_steps(
