@@ -33,7 +33,7 @@ _CHANGES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Time by the clock, and of the processor: the browser's and this process's, all in seconds."""
+    """Seconds of wall-clock time, and of processor time in the browser and in this process."""
 
     clock: float
     browser: float

@@ -1,4 +1,4 @@
-"""The port for showing documents live: a listener is told of changes instead of polling for them.
+"""The port for showing documents live: a listener receives changes instead of polling for them.
 
 No deployed function listens. Each document sent to a listener is billed as a read.
 """

@@ -37,12 +37,12 @@ def test_cancelling_says_beforehand_which_jobs_are_stopped(open_console: OpenCon
     world = World(SLOW)
     run_id = world.start(chain(2))
     world.settle_down()
-    page = open_console(world.services, path=f"/runs/{run_id}/act")
+    page = open_console(world.services, path=f"/runs/{run_id}")
     act(page, "Cancel …")
     expect(page.get_by_role("dialog")).to_contain_text("1 step is under way now: its job will be asked to stop.")
     page.get_by_label("Reason").fill("the wrong day")
     act(page, "Cancel the run")
-    expect(page.get_by_role("status").first).to_contain_text(f"Run {run_id} is cancelled")
+    expect(page.locator("#notices")).to_contain_text(f"Run {run_id} is cancelled")
     expect(page.get_by_role("heading", level=1)).to_contain_text("CANCELLED")
     [change] = world.run(run_id).changes
     assert (change.what, change.actor, change.why) == ("cancel", "someone@here", "the wrong day")
@@ -53,7 +53,7 @@ def test_cancelling_with_or_without_finally_is_chosen(open_console: OpenConsole)
     world = World(SLOW)
     run_id = world.start(CLEANUP)
     world.settle_down()
-    page = open_console(world.services, path=f"/runs/{run_id}/act")
+    page = open_console(world.services, path=f"/runs/{run_id}")
     act(page, "Cancel …")
     preview = page.get_by_role("region", name="What it will do")
     expect(preview).to_contain_text("Its steps under finally run first.")
@@ -67,7 +67,7 @@ def test_cancelling_with_or_without_finally_is_chosen(open_console: OpenConsole)
 def test_a_retry_shows_the_steps_that_run_again_and_why(open_console: OpenConsole) -> None:
     """The preview has the rows of `runs retry --dry-run`, and the run continues with those steps."""
     world, run_id = failed_run()
-    page = open_console(world.services, path=f"/runs/{run_id}/act")
+    page = open_console(world.services, path=f"/runs/{run_id}")
     act(page, "Retry …")
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("row", name="s1 FAILED it is FAILED")).to_be_visible()
@@ -80,11 +80,11 @@ def test_a_retry_shows_the_steps_that_run_again_and_why(open_console: OpenConsol
 def test_a_retry_from_a_step_runs_everything_after_it(open_console: OpenConsole) -> None:
     """The button of a step names it, and the command is recorded as it would be typed."""
     world, run_id = failed_run()
-    page = open_console(world.services, path=f"/runs/{run_id}/act")
-    page.get_by_role("row", name="s0").get_by_role("button", name="Retry from here …").click()
+    page = open_console(world.services, path=f"/runs/{run_id}/steps/s0")
+    act(page, "Retry from here …")
     expect(page.get_by_role("dialog").get_by_role("row", name="s0 SUCCEEDED it was named")).to_be_visible()
     act(page, "Run these steps again")
-    expect(page.get_by_role("heading", level=1)).to_contain_text("RUNNING")
+    expect(page.get_by_role("button", name="Retry from here …")).to_be_disabled()
     assert world.run(run_id).changes[-1].what == "retry --from s0"
 
 
@@ -93,21 +93,21 @@ def test_a_retry_of_one_step_may_add_what_failed(open_console: OpenConsole) -> N
     world = World(script(b={"fail_times": 9}))
     run_id = world.start(definition({"a": [], "b": []}))
     world.run_to_end(run_id)
-    page = open_console(world.services, path=f"/runs/{run_id}/act")
-    page.get_by_role("row", name="a SUCCEEDED").get_by_role("button", name="Retry only this …").click()
+    page = open_console(world.services, path=f"/runs/{run_id}/steps/a")
+    act(page, "Retry only this …")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("b stays unsuccessful")
     dialog.get_by_label("also what did not succeed").check()
     expect(dialog).not_to_contain_text("b stays unsuccessful")
     act(page, "Run these steps again")
-    expect(page.get_by_role("heading", level=1)).to_contain_text("RUNNING")
+    expect(page.get_by_role("button", name="Retry only this …")).to_be_disabled()
     assert world.run(run_id).changes[-1].what == "retry --only a --failed"
 
 
 def test_an_unknown_step_is_answered_with_the_one_that_was_meant(open_console: OpenConsole) -> None:
     """A misspelled step cannot be confirmed, and the sentence is the command line's."""
     world, run_id = failed_run()
-    page = open_console(world.services, path=f"/runs/{run_id}/act")
+    page = open_console(world.services, path=f"/runs/{run_id}")
     act(page, "Retry …")
     page.get_by_label("these steps and everything after them").check()
     page.get_by_role("textbox", name="Steps").fill("s11")
@@ -118,7 +118,7 @@ def test_an_unknown_step_is_answered_with_the_one_that_was_meant(open_console: O
 def test_a_run_that_changed_after_its_preview_is_left_alone(open_console: OpenConsole) -> None:
     """What someone else did in the meantime is said, instead of doing something that was not shown."""
     world, run_id = failed_run()
-    page = open_console(world.services, path=f"/runs/{run_id}/act")
+    page = open_console(world.services, path=f"/runs/{run_id}")
     act(page, "Retry …")
     expect(page.get_by_role("dialog").get_by_role("row").nth(1)).to_contain_text("s1")
     retry_run(world.services, run_id, actor="ana@there")
@@ -131,7 +131,7 @@ def test_a_run_that_changed_after_its_preview_is_left_alone(open_console: OpenCo
 def test_an_edited_file_starts_a_run_that_keeps_what_is_unchanged(open_console: OpenConsole) -> None:
     """The file is chosen from disk, and the new run keeps the steps that the preview lists."""
     earlier = ended_run(script=FAILING)
-    page = open_console(earlier.world.services, path=f"/runs/{earlier.run_id}/act")
+    page = open_console(earlier.world.services, path=f"/runs/{earlier.run_id}")
     act(page, "Retry with an edited file or parameters …")
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("alert")).to_contain_text("choose or paste the file")
@@ -142,7 +142,7 @@ def test_an_edited_file_starts_a_run_that_keeps_what_is_unchanged(open_console: 
     expect(dialog).to_contain_text("A new run keeps 5 steps of it and runs 1 step.")
     expect(dialog.get_by_role("row", name="publish")).to_contain_text("runs")
     act(page, "Start the new run")
-    expect(page.get_by_role("status").first).to_contain_text("which keeps 5 steps")
+    expect(page.locator("#notices")).to_contain_text("which keeps 5 steps")
     earlier.world.settle_down()
     assert earlier.world.run(earlier.run_id).repaired_by
 
@@ -150,7 +150,7 @@ def test_an_edited_file_starts_a_run_that_keeps_what_is_unchanged(open_console: 
 def test_a_changed_parameter_reruns_the_steps_that_read_it(open_console: OpenConsole) -> None:
     """The form shows the value that the run had, and a wrong one is said beside its field."""
     earlier = ended_run(script=WORKING)
-    page = open_console(earlier.world.services, path=f"/runs/{earlier.run_id}/act")
+    page = open_console(earlier.world.services, path=f"/runs/{earlier.run_id}")
     act(page, "Retry with an edited file or parameters …")
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Text").fill(BASE)
@@ -162,13 +162,13 @@ def test_a_changed_parameter_reruns_the_steps_that_read_it(open_console: OpenCon
     limit.fill("4")
     expect(dialog).to_contain_text("params.limit: 3 is now 4")
     act(page, "Start the new run")
-    expect(page.get_by_role("status").first).to_contain_text("Requested run")
+    expect(page.locator("#notices")).to_contain_text("Requested run")
 
 
 def test_typing_asks_for_one_preview(open_console: OpenConsole) -> None:
     """A preview is asked for once no key was pressed for a moment."""
     earlier = ended_run(script=FAILING)
-    page = open_console(earlier.world.services, path=f"/runs/{earlier.run_id}/act")
+    page = open_console(earlier.world.services, path=f"/runs/{earlier.run_id}")
     act(page, "Retry with an edited file or parameters …")
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("alert")).to_be_visible()
@@ -182,7 +182,7 @@ def test_typing_asks_for_one_preview(open_console: OpenConsole) -> None:
 def test_escape_closes_a_dialog_and_gives_the_focus_back(open_console: OpenConsole) -> None:
     """A dialog takes the focus, keeps it, and changes nothing when it is closed."""
     world, run_id = failed_run()
-    page = open_console(world.services, path=f"/runs/{run_id}/act")
+    page = open_console(world.services, path=f"/runs/{run_id}")
     button = page.get_by_role("button", name="Retry …", exact=True)
     button.focus()
     page.keyboard.press("Enter")
@@ -209,9 +209,11 @@ def test_actions_are_on_the_pages_of_runs_and_steps(open_console: OpenConsole) -
 def test_a_read_only_console_disables_actions_and_says_why(open_console: OpenConsole) -> None:
     """No button of a read-only console can be pressed."""
     world, run_id = failed_run()
-    page = open_console(world.services, path=f"/runs/{run_id}/act", read_only=True)
+    page = open_console(world.services, path=f"/runs/{run_id}", read_only=True)
     expect(page.get_by_text("This console is read-only").first).to_be_visible()
-    for button in page.get_by_role("main").get_by_role("button").all():
+    changes = page.get_by_role("main").get_by_role("button").filter(has_text="…")
+    expect(changes).not_to_have_count(0)
+    for button in changes.all():
         expect(button).to_be_disabled()
 
 
@@ -219,6 +221,6 @@ def test_a_step_of_an_open_run_cannot_run_again_yet(open_console: OpenConsole) -
     """The reason stands beside the buttons."""
     world = World(SLOW)
     run_id = world.start(chain(1))
-    page = open_console(world.services, path=f"/runs/{run_id}/act")
+    page = open_console(world.services, path=f"/runs/{run_id}/steps/s0")
     expect(page.get_by_text("once the run has ended")).to_be_visible()
     expect(page.get_by_role("button", name="Retry from here …")).to_be_disabled()

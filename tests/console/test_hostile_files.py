@@ -131,7 +131,7 @@ def test_hostile_names_of_steps_are_harmless(open_console: OpenConsole) -> None:
     world = World()
     run_id = world.start(chain(1))
     world.run_to_end(run_id)
-    page = open_console(world.services, path=f"/runs/{run_id}/act", width=360)
+    page = open_console(world.services, path=f"/runs/{run_id}", width=360)
     page.get_by_role("button", name="Retry …", exact=True).click()
     for text in HOSTILE[::4]:
         page.get_by_role("textbox", name="Steps").fill(text)

@@ -47,7 +47,6 @@ VIEWS: Final = (
     View("run", "/runs/{shown.failed}", "table[aria-label=Steps]"),
     View("running", "/runs/{shown.running}", "table[aria-label=Steps]"),
     View("invalid", "/runs/{shown.invalid}/details", "section[aria-label=Errors]"),
-    View("actions", "/runs/{shown.failed}/act", "main table"),
     View("details", "/runs/{shown.failed}/details", "section[aria-label=Facts]"),
     View("graph", "/runs/{shown.running}/graph", ".graph[data-ready]"),
     View("timeline", "/runs/{shown.failed}/timeline", "section[aria-label='Critical path']"),

@@ -83,7 +83,7 @@ def follow(  # noqa: PLR0913 (all but the first are keyword-only)
 
     Returns the run as last read. `superseded` is an INVALID run from an earlier start: as long as the store holds it,
     the new run has not yet replaced it. `describe_wait` describes a QUEUED run's position in line, and `recount` counts
-    items if their changes alone do not tell how many have ended.
+    items if their changes alone do not show how many have ended.
 
     Raises `Failure` if the run is deleted, or does not appear because no function handled the start message. Raises
     `StoreUnavailable` if the store is unreachable at the start, or later stays unreachable for longer than
@@ -267,7 +267,7 @@ class Waiting:
         return self.read_result(run)
 
     def to_exit_code(self, begin: Callable[[], str]) -> int:
-        """Begin the run, show it to its end with its result and advice, and return the exit code."""
+        """Begin the run, show it to its end, and return the exit code."""
         ended = self.to_end(begin)
         self.print_result(ended)
         self.print_next_steps(ended.run)

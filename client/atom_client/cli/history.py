@@ -28,7 +28,7 @@ class NoPlatform:
 
 
 def refuse(why: str = UNCHANGED) -> NoReturn:
-    """Say that a platform is needed, what it is needed for, and how to start one."""
+    """Say that a platform is needed, why, and how to start one."""
     raise Failure(
         f"no platform is up in this folder, so {why}. "
         "`atom-workflows local up` in another terminal starts one, which resumes the open runs; then repeat the "

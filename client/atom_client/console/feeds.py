@@ -1,7 +1,7 @@
 """Feeds: what is watched is listened to once, however many viewers there are.
 
-A feed begins with its first viewer. A while after the last one has left it stops listening, so that nothing is read
-for nobody, but keeps what it knows and from where to resume: whoever comes back reads only what has changed.
+A feed begins with its first viewer. A while after the last one has left it stops listening, so that nothing is
+read without a viewer. It keeps what it knows and where to resume: a viewer that comes back reads only what has changed.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _IS_RUN: Final = "instr(substr(path, 6), '/') = 0 AND substr(path, 1, 5) = 'runs
 _CREATED_AT: Final = """
     coalesce(CAST(substr(fields, nullif(instr(fields, '"created_at":{"":["time",'), 0) + 25, 20) AS INTEGER), 0)
 """
-"""When a run was created, in microseconds since 1970; 0 if its stored text does not tell (see stored_fields.py).
+"""When a run was created, in microseconds since 1970; 0 if its stored text does not say (see stored_fields.py).
 
 No other time in a run has that name. SQLite's functions for JSON may not be used in an index.
 """
@@ -317,7 +317,7 @@ class KeptDatabase:
                 connection.execute(*_save(rows[start : start + _MOST_ROWS]))
             if deleted:
                 connection.executemany(_DELETE, deleted)
-                # Nothing else tells when this commit was.
+                # Nothing else says when this commit was.
                 connection.execute(_NOTE, (self._last, str(time)))
 
         self._history.write(write)

@@ -20,8 +20,8 @@ from atom_emulator.firestore.writes import Record
 # database at one moment, with each commit either whole or not there. Changes that follow each other faster than the
 # listener looks become one. What waits for a slow listener is therefore a set of paths, never documents.
 #
-# Nothing is kept for a listener that has gone. One that resumes is shown the documents that have changed since, which
-# their update times tell. Deleted documents have none, so the paths of the last ones are remembered.
+# Nothing is kept for a listener that has gone. One that resumes gets the documents that have changed since, as
+# their update times show. Deleted documents have none, so the paths of the last ones are remembered.
 
 MOST_DELETED: Final = 10_000
 """The maximum number of remembered deletions. A listener that resumes from before them starts over."""

@@ -77,7 +77,7 @@ class FirestoreServer:
     def stop(self, grace: float = 0.2) -> None:
         """Stop listening, and return once everything is closed.
 
-        Calls in progress have `grace` seconds to finish. Listeners are told to connect again.
+        Calls in progress have `grace` seconds to finish. Listeners are asked to connect again.
         """
         for stream in tuple(self._streams):
             stream.end(Unavailable("this Firestore is shutting down"))

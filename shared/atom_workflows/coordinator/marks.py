@@ -96,7 +96,7 @@ class Named(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """What a person was told when a mark was accepted.
+    """The state of a run and a step when a mark was accepted.
 
     The mark may be made some time later. `retries` is the number of the run's retries, and `reopens` is True if the run
     had ended. `at` is later than any mark that the step had then, even one made by a clock that is ahead.

@@ -6,7 +6,6 @@ import { adoptToken, get } from "./api.js";
 import { closeDialog } from "./dialog.js";
 import { clean, ZONE } from "./format.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
-import { actions } from "./views/act.js";
 import { deadLetter } from "./views/dead_letter.js";
 import { deadLetters } from "./views/dead_letters.js";
 import { file } from "./views/file.js";
@@ -21,7 +20,6 @@ import { step } from "./views/step.js";
 // A view with `update({ params, query })` stays open when only its own address changes; it returns false to be reopened.
 const VIEWS = [
   { pattern: /^\/runs$/, open: runs },
-  { pattern: /^\/runs\/([^/]+)\/act$/, open: actions },
   { pattern: /^\/runs\/([^/]+)(?:\/(?!steps\/)([^/]+))?$/, open: run },
   { pattern: /^\/runs\/([^/]+)\/steps\/([^/]+)$/, open: step },
   { pattern: /^\/workflows\/([^/]+)$/, open: history },

@@ -2,7 +2,7 @@
 
 import { html } from "./vendor/lit-html/lit-html.js";
 
-// A state is told by its sign and its word; the color only helps.
+// A state has a sign and a word; the color only helps.
 export const SIGNS = {
   QUEUED: "⋯", SEEDING: "◌", PENDING: "○", DISPATCHING: "◔", RUNNING: "▶", RETRYING: "↻",
   SUCCEEDED: "✔", FAILED: "✘", INVALID: "✘", SKIPPED: "⤼", CANCELLED: "■",

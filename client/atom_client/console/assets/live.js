@@ -13,7 +13,7 @@ export class Live {
   #pause = FIRST_PAUSE_MS;
   #onVisibility = () => this.#look();
 
-  // `path()` returns what to follow; `onLine` takes a line; `onStatus` is told "live", "lost" (with a sentence),
+  // `path()` returns what to follow; `onLine` takes a line; `onStatus` is called with "live", "lost" (with a sentence),
   // "paused" and, once there is nothing more to come, "ended".
   constructor(options) {
     this.#options = options;

@@ -85,7 +85,7 @@ export function addLine(context, plot, { k, x, y }, line, isStraight) {
   if (b >= plot.count) context.lineTo(plot.right[b] * k + x, toY);
 }
 
-// Far away, a box is some pixels large. Its shape still tells its state, as the legend shows.
+// Far away, a box is some pixels large. Its shape still shows its state, as the legend shows.
 function* paintFar(context, { plot, theme, view, state, nodes }) {
   const { k } = view;
   const colors = theme.states[state] ?? theme.plain;

@@ -56,7 +56,7 @@ export class Surface {
     this.ask();
   }
 
-  // Paint anew, since what is shown has changed.
+  // Repaint, since what is shown has changed.
   repaint() {
     this.#isDirty = true;
     this.ask();

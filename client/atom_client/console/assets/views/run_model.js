@@ -108,7 +108,7 @@ function replaced(all, changed) {
   return [...kept, ...news.values()].sort((one, other) => (key(one) < key(other) ? -1 : 1));
 }
 
-// Times are all written alike; steps that have not begun come last.
+// All times have the same format; steps that have not begun come last.
 function key(step) {
   return `${step.phase === "finally" ? 1 : 0} ${step.started_at ?? "~"} ${step.id}`;
 }
