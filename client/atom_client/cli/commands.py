@@ -22,6 +22,7 @@ from atom_client.cli.options import (
     params_options,
     platform_options,
     timeout_of,
+    wait_options,
 )
 from atom_client.cli.runner_commands import runner
 from atom_client.cli.runs_commands import runs, why
@@ -331,8 +332,7 @@ cli.add_command(runner)
     "object in a bucket, the offset is required.",
 )
 @click.option("--no-queue", is_flag=True, help="Begin the run even if the file's `concurrency` limit has been reached.")
-@click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
-@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
+@wait_options
 @json_option
 @place_options
 def start(timeout: str | None, at: str | None, **chosen: Any) -> None:

@@ -21,6 +21,14 @@ reason_option = click.option(
 )
 
 
+def wait_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --wait and --timeout."""
+    within = click.option(
+        "--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m."
+    )
+    return click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")(within(command))
+
+
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument RUN and the option --last.
 

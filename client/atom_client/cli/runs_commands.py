@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atom_client.cli.completion import FILE
-from atom_client.cli.options import json_option, reason_option, run_argument, timeout_of
+from atom_client.cli.options import json_option, reason_option, run_argument, timeout_of, wait_options
 from atom_client.deployment import environment, place_options
 from atom_client.errors import RUN_FAILED, Misuse
 
@@ -235,8 +235,7 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Show what would run again, but change nothing.")
 @click.option("--yes", is_flag=True, help="With any option above: do not ask. Without a terminal, retry never asks.")
-@click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
-@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
+@wait_options
 @reason_option
 @json_option
 @place_options
@@ -294,8 +293,7 @@ def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], *
 )
 @click.option("--dry-run", is_flag=True, help="Show what the mark would do, but change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation. Without a terminal, mark never asks.")
-@click.option("--wait", is_flag=True, help="Show the run's progress until it has ended.")
-@click.option("--timeout", metavar="TIME", help="With --wait: stop waiting after this long, such as 90s or 10m.")
+@wait_options
 @reason_option
 @json_option
 @place_options

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Final
 
 from flask import Blueprint, Response, request
@@ -67,27 +69,28 @@ def show_next() -> Response:
 @schedules.post("/schedules/pause")
 def pause() -> Response:
     """Pause the schedules of a file, or say what that would do."""
-    console, given = this_console(), Given()
-    found = _read(given.text("path"))
-    lines, seen = list(pause_preview(found, console.services.clock.now())), schedules_digest(found)
-    if given.flag("dry_run"):
-        return answer({"path": found.path, "lines": lines, "seen": seen, "dry_run": True})
-    given.require_seen(seen, f"the schedules of {found.path}")
-    paused = pause_schedules(console.services, found.path, actor=console.actor, reason=given.text("reason"))
-    return answer({**schedule_objects(paused), "lines": [paused_line(paused)]})
+    return _switch(pause_preview, pause_schedules, paused_line)
 
 
 @schedules.post("/schedules/resume")
 def resume() -> Response:
     """Resume the schedules of a file, or say what that would do."""
+    return _switch(resume_preview, resume_schedules, resumed_line)
+
+
+def _switch(
+    preview: Callable[[FileSchedules, datetime], Iterable[str]],
+    switch: Callable[..., FileSchedules],
+    done_line: Callable[[FileSchedules], str],
+) -> Response:
     console, given = this_console(), Given()
     found = _read(given.text("path"))
-    lines, seen = list(resume_preview(found, console.services.clock.now())), schedules_digest(found)
+    lines, seen = list(preview(found, console.services.clock.now())), schedules_digest(found)
     if given.flag("dry_run"):
         return answer({"path": found.path, "lines": lines, "seen": seen, "dry_run": True})
     given.require_seen(seen, f"the schedules of {found.path}")
-    resumed = resume_schedules(console.services, found.path, actor=console.actor, reason=given.text("reason"))
-    return answer({**schedule_objects(resumed), "lines": [resumed_line(resumed)]})
+    done = switch(console.services, found.path, actor=console.actor, reason=given.text("reason"))
+    return answer({**schedule_objects(done), "lines": [done_line(done)]})
 
 
 def _read(path: str) -> FileSchedules:
