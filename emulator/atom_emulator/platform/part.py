@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping, Sequence
 
+    from atom_emulator.platform.fork_server import ForkedProcess, ForkServer
+
 TAIL_LINES: Final = 20
 _TAIL_BYTES: Final = 16_384
 _ROOM_BYTES: Final = 1_048_576
@@ -33,7 +35,8 @@ class PartSpec:
     """The command to run as a part. With `listener` the command inherits that socket, and the caller's copy is closed.
 
     A part that is `revived` is started again when it is killed; the caller's copy of its socket then stays open, so
-    that clients that connect meanwhile wait for the next process. It also inherits the descriptors in `holds`.
+    that clients that connect meanwhile wait for the next process. It also inherits the descriptors in `holds`. A fork
+    server, if there is one, starts the commands that it can.
     """
 
     name: str
@@ -43,6 +46,7 @@ class PartSpec:
     listener: socket.socket | None = None
     revived: bool = False
     holds: tuple[int, ...] = ()
+    fork_server: ForkServer | None = None
 
 
 class Part:
@@ -107,21 +111,28 @@ class Part:
         )
 
 
-def _spawn(spec: PartSpec) -> subprocess.Popen[bytes]:
-    launcher = [sys.executable, "-I", "-S", str(Path(child.__file__))]
+def _spawn(spec: PartSpec) -> subprocess.Popen[bytes] | ForkedProcess:
     handed = () if spec.listener is None else (spec.listener.fileno(),)
-    listen = [option for fd in handed for option in ("--listen-fd", str(fd))]
+    # A log is UTF-8, whatever the encoding of the user's terminal.
+    environment = {**spec.environment, "PYTHONIOENCODING": "utf-8:backslashreplace"}
     with append_to(spec.log) as log:
-        process = subprocess.Popen(  # noqa: S603 - the command is the platform's own
-            [*launcher, *listen, "--", *spec.command],
+        forked = spec.fork_server and spec.fork_server.start(
+            spec.command, environment, (log.fileno(), *handed, *spec.holds), listens=bool(handed)
+        )
+        process = forked or subprocess.Popen(  # noqa: S603 - the command is the platform's own
+            _launcher(spec.command, handed),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # A log is UTF-8, whatever the encoding of the user's terminal.
-            env={**spec.environment, "PYTHONIOENCODING": "utf-8:backslashreplace"},
+            env=environment,
             pass_fds=(*handed, *spec.holds),
             start_new_session=True,
         )
     if spec.listener is not None and not spec.revived:
         spec.listener.close()
     return process
+
+
+def _launcher(command: Sequence[str], handed: Sequence[int]) -> list[str]:
+    listen = [option for fd in handed for option in ("--listen-fd", str(fd))]
+    return [sys.executable, "-I", "-S", str(Path(child.__file__)), *listen, "--", *command]
