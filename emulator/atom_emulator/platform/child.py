@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _PR_SET_PDEATHSIG: Final = 1
-_FIRST_HANDED_FD: Final = 3
+FIRST_HANDED_FD: Final = 3
 _COMMAND_NOT_FOUND: Final = 127
 
 
@@ -36,6 +36,12 @@ def main(arguments: Sequence[str]) -> int:
     split = arguments.index("--")
     listen_fd = int(arguments[1]) if arguments[0] == "--listen-fd" else None
     return supervise(partial(_exec_command, list(arguments[split + 1 :])), listen_fd)
+
+
+def command_of_launcher(command: Sequence[str], *listen_fd: int) -> list[str]:
+    """Return the command with which this file runs another one."""
+    listen = [option for fd in listen_fd for option in ("--listen-fd", str(fd))]
+    return [sys.executable, "-I", "-S", __file__, *listen, "--", *command]
 
 
 def supervise(command: Callable[[], None], listen_fd: int | None) -> int:
@@ -77,10 +83,10 @@ def _prepare_command(listen_fd: int | None, libc: ctypes.CDLL | None) -> None:
     os.dup2(nothing, 0)
     os.close(nothing)
     if listen_fd is not None:
-        if listen_fd == _FIRST_HANDED_FD:
+        if listen_fd == FIRST_HANDED_FD:
             os.set_inheritable(listen_fd, True)  # noqa: FBT003 - the standard library's signature
         else:
-            os.dup2(listen_fd, _FIRST_HANDED_FD)
+            os.dup2(listen_fd, FIRST_HANDED_FD)
             os.close(listen_fd)
         os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
 

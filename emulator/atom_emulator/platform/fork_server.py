@@ -28,7 +28,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from atom_emulator.platform.child import supervise
+from atom_emulator.platform.child import FIRST_HANDED_FD, command_of_launcher, supervise
 from atom_emulator.platform.servers import PYTHON
 
 if TYPE_CHECKING:
@@ -64,20 +64,21 @@ class ForkedProcess:
         """Its process id. Waits for the fork, and raises `ProcessLookupError` if there was none."""
         with self._reading:
             if self._pid is None:
-                self._pid = int(self._lines.readline() or 0)
+                with suppress(ConnectionResetError):  # The server died before it read what was asked.
+                    self._pid = int(self._lines.readline() or 0)
         if not self._pid:
             raise ProcessLookupError
         return self._pid
 
     def wait(self) -> int:
         """Wait for its end and return its exit code, which is negative if a signal ended it."""
-        try:
-            _ = self.pid
-        except ProcessLookupError:
-            return 1
-        code = self._lines.readline()
-        self._lines.read()  # until the process has closed everything
-        self._lines.close()
+        with self._lines:
+            try:
+                _ = self.pid
+            except ProcessLookupError:
+                return 1
+            code = self._lines.readline()
+            self._lines.read()  # until the process has closed everything
         return int(code or -signal.SIGKILL)
 
 
@@ -123,15 +124,15 @@ def fork_server(log: IO[bytes]) -> Iterator[ForkServer | None]:
     with ExitStack() as stack:
         with theirs:
             process = subprocess.Popen(  # noqa: S603 - the command is the platform's own
-                [*PYTHON, __name__, str(theirs.fileno()), " " * _ROOM_FOR_COMMAND],
-                stdin=subprocess.DEVNULL,
+                command_of_launcher([*PYTHON, __name__, " " * _ROOM_FOR_COMMAND], theirs.fileno()),
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace", "PYTHONUNBUFFERED": "1"},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        stack.callback(process.wait)
+        stack.enter_context(process)  # It waits for the end.
         stack.enter_context(ours)  # The server ends when this is closed.
         yield ForkServer(ours)
 
@@ -212,4 +213,4 @@ def _show_command(command: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])))
+    main(socket.socket(fileno=FIRST_HANDED_FD))

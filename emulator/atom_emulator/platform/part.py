@@ -6,19 +6,18 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from atom_emulator.log_files import append_to
-from atom_emulator.platform import child
+from atom_emulator.platform.child import command_of_launcher
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from atom_emulator.platform.fork_server import ForkedProcess, ForkServer
 
@@ -120,7 +119,7 @@ def _spawn(spec: PartSpec) -> subprocess.Popen[bytes] | ForkedProcess:
             spec.command, environment, (log.fileno(), *handed, *spec.holds), listens=bool(handed)
         )
         process = forked or subprocess.Popen(  # noqa: S603 - the command is the platform's own
-            _launcher(spec.command, handed),
+            command_of_launcher(spec.command, *handed),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -131,8 +130,3 @@ def _spawn(spec: PartSpec) -> subprocess.Popen[bytes] | ForkedProcess:
     if spec.listener is not None and not spec.revived:
         spec.listener.close()
     return process
-
-
-def _launcher(command: Sequence[str], handed: Sequence[int]) -> list[str]:
-    listen = [option for fd in handed for option in ("--listen-fd", str(fd))]
-    return [sys.executable, "-I", "-S", str(Path(child.__file__)), *listen, "--", *command]

@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,16 @@ from unit.emulator.platform.processes import ended, family, gone, until
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a fork server")
 
 MODULE = "forked_part"
+PLATFORM = """
+import sys, pathlib, threading
+from atom_emulator.platform.fork_server import fork_server
+from atom_emulator.platform.part import Part, PartSpec
+folder = pathlib.Path(sys.argv[-1])
+with (folder / 'log').open('wb') as log, fork_server(log) as server:
+    Part(PartSpec(name='part', command=sys.argv[1:-1], log=folder / 'part.log', fork_server=server), lambda part: None)
+    print('asked', flush=True)
+    threading.Event().wait()
+"""
 
 
 @pytest.fixture
@@ -118,14 +129,25 @@ def test_parts_do_without_a_server_that_has_died(server: ForkServer, tmp_path: P
     ends: queue.Queue[Part] = queue.Queue()
     running = Part(spec(server, tmp_path, "import signal; print('up'); signal.pause()"), ends.put)
     until(lambda: running.log_tail() == "up")
-    forked = psutil.Process(running.process_group)
-    [dead] = [one for one in psutil.Process().children() if one.pid == forked.ppid()]
+    dead = psutil.Process(psutil.Process(running.process_group).ppid())
     dead.kill()
     until(lambda: ended(dead.pid))
     assert run(spec(server, tmp_path, "raise SystemExit(3)")).exit_code == 3
     assert not running.exited.is_set()
     running.kill()
     assert ends.get(timeout=60) is running
+
+
+def test_nothing_outlives_the_platform(tmp_path: Path) -> None:
+    """If the platform dies while the fork server is still importing, nothing of it is left."""
+    command = [sys.executable, "-c", PLATFORM, *PYTHON, "signal", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as platform:
+        assert platform.stdout is not None
+        assert platform.stdout.readline() == b"asked\n"
+        until(lambda: len(family(platform.pid)) >= 3)  # the platform, the launcher, the fork server
+        processes = family(platform.pid)
+        platform.kill()
+    until(lambda: gone(processes))
 
 
 def test_other_programs_are_not_forked(server: ForkServer, tmp_path: Path) -> None:
