@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,20 +76,45 @@ def elsewhere() -> Path:
 
 
 def console(
-    site: Site | None, *arguments: str | Path, cwd: Path | None = None, stdin: str | None = None, **variables: str
+    site: Site | None, *arguments: str | Path, cwd: Path | None = None, stdin: str = "", **variables: str
 ) -> Answer:
-    """Run a command to its end, in an environment with these variables."""
-    done = subprocess.run(
-        command(*arguments),
-        env=surroundings(site, **variables),
-        cwd=cwd or elsewhere(),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-        check=False,
+    """Run a command to its end, in an environment with these variables.
+
+    It is a process of its own, forked from one that has imported the command line; see `warm_console`.
+    """
+    asked = {
+        "arguments": [str(one) for one in arguments],
+        "environment": surroundings(site, **variables),
+        "folder": str(cwd or elsewhere()),
+    }
+    with ExitStack() as stack:
+        streams = [stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(3)]
+        streams[0].write(stdin)
+        streams[0].seek(0)
+        connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+        connection.connect(_warm_console())
+        sent = json.dumps(asked).encode() + b"\n"
+        first = socket.send_fds(connection, [sent], [stream.fileno() for stream in streams])
+        connection.sendall(sent[first:])
+        code = int(connection.recv(16) or -signal.SIGALRM)
+        for stream in streams[1:]:
+            stream.seek(0)
+        return Answer(code=code, stdout=streams[1].read(), stderr=streams[2].read())
+
+
+@lru_cache(maxsize=1)
+def _warm_console() -> str:
+    """Start the process that runs commands, and return its socket."""
+    address = str(elsewhere().with_suffix(".socket"))
+    server = subprocess.Popen(
+        [sys.executable, "-P", str(Path(__file__).with_name("warm_console.py")), address, str(LONGEST_S)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
-    return Answer(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+    atexit.register(server.kill)
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    return address
 
 
 @contextmanager

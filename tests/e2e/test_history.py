@@ -48,6 +48,11 @@ class Project:
         shown = json.loads(self.ask("runs", "show", "--last", "--json").succeeded())
         return {**shown["run"], "steps": {step["id"]: step["state"] for step in shown["steps"]}}
 
+    def start(self, file: str) -> None:
+        """Start a run, and wait until it is there."""
+        run_id = json.loads(self.ask("start", file, "--json").succeeded())["run_id"]
+        eventually(lambda: self.ask("runs", "show", run_id).code == 0, within_s=60, what="the run")
+
     def runs(self) -> list[dict[str, Any]]:
         """Return every run."""
         found: list[dict[str, Any]] = json.loads(self.ask("runs", "list", "--json").succeeded())["runs"]
@@ -173,7 +178,7 @@ def test_a_killed_platform_goes_on(project: Project, moment: str) -> None:
 def test_a_run_on_the_mock_goes_on(project: Project) -> None:
     """The mock of the next platform knows the jobs of the killed one, at whatever address it is."""
     with project.up("--mock-duration", FOREVER) as process:
-        project.ask("start", "flow.json").succeeded()
+        project.start("flow.json")
         eventually(lambda: "RUNNING" in project.run()["steps"].values(), within_s=60, what="a job")
         project.kill(process)
     # A mock decides anew how long the jobs take that it knows.
@@ -187,7 +192,7 @@ def test_a_job_that_died_with_its_platform_fails_soon(project: Project, how: sig
     """A job that was killed with its platform, however that ended, has failed within ten seconds of the next start."""
     (project.folder / "flow.json").write_text(json.dumps(SLEEPER))
     with project.up("--runner", "process") as process:
-        project.ask("start", "flow.json").succeeded()
+        project.start("flow.json")
         eventually(lambda: project.run()["steps"] == {"sleep": "RUNNING"}, within_s=60, what="a job")
         process.send_signal(how)
         process.communicate(timeout=60)
@@ -216,7 +221,7 @@ def test_jobs_keep_their_script_over_a_kill(project: Project) -> None:
     script = {"rules": [{"step": "first", "duration": 8, "fail_times": 9, "message": "as scripted"}]}
     (project.folder / "mock.json").write_text(json.dumps(script))
     with project.up("--mock-script", "mock.json") as process:
-        project.ask("start", "flow.json").succeeded()
+        project.start("flow.json")
         eventually(lambda: project.run()["steps"]["first"] == "RUNNING", within_s=60, what="a job")
         project.kill(process)
     refused = project.ask(*UP, "--runner", "process")
@@ -230,10 +235,10 @@ def test_open_runs_that_need_different_runners_are_no_dead_end(project: Project)
     """If no platform can go on with all open runs, --cancel-others goes on with some and cancels the other ones."""
     (project.folder / "sleep.json").write_text(json.dumps({**SLEEPER, "concurrency": {"limit": 1}}))
     with project.up("--runner", "process") as process:
-        project.ask("start", "sleep.json").succeeded()
+        project.start("sleep.json")
         eventually(lambda: project.run()["steps"] == {"sleep": "RUNNING"}, within_s=60, what="a job")
         ended = project.run()["id"]
-        project.ask("start", "sleep.json").succeeded()
+        project.start("sleep.json")
         eventually(lambda: project.run()["state"] == "QUEUED", within_s=60, what="a run that waits")
         project.kill(process)
     with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
