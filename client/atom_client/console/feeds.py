@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
+from atom_client.errors import explain
 from atom_workflows.errors import StoreUnavailable
 from atom_workflows.listening import Batch, Bookmark, Listener, Listening
 
@@ -221,7 +222,9 @@ class Feed(Generic[State]):
             keys = (
                 [key for key, version in self._changed_at.items() if version > since] if self._version > since else []
             )
-            return News(version=self._version, keys=keys, problem=self._problem)
+            problem = self._problem
+            sentence = explain(StoreUnavailable(problem)) if problem else ""
+            return News(version=self._version, keys=keys, problem=sentence or "")
 
     @property
     def is_stopping(self) -> bool:
