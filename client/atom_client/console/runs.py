@@ -14,6 +14,7 @@ from atom_client.errors import Failure
 from atom_client.text import name_of
 from atom_client.views.as_json import items_object, moment_text
 from atom_client.views.attempts import step_details, time_attempts, unlisted_attempts
+from atom_client.views.counted_reads import CountedReads
 from atom_client.views.explanations import look_around_nodes, look_at_step
 from atom_client.views.items import read_loop, read_page
 from atom_client.views.queries import read_outlines_without_items
@@ -52,7 +53,8 @@ def list_runs() -> Response:
     A number past the last page means the last page.
     """
     console, now = this_console(), this_console().services.clock.now()
-    store, wanted, number = console.services.store, wanted_runs(now), number_of("page", 1, most=_MOST_PAGES)
+    store, wanted = CountedReads(console.services.store), wanted_runs(now)
+    number = number_of("page", 1, most=_MOST_PAGES)
     page: RunsPage | None = None
     live: dict[str, Any] = {}
     if console.feeds is not None:
@@ -61,9 +63,10 @@ def list_runs() -> Response:
         page = page_of_newest(newest, wanted, total=total, number=number, size=RUNS_PER_PAGE)
     if page is None:
         number, page = _read_page(store, wanted, number, now)
+    rows = run_rows(store, page.runs, now)
     return answer(
         {
-            "runs": run_rows(store, page.runs, now),
+            "runs": rows,
             "total": page.total,
             "page": number,
             "page_size": RUNS_PER_PAGE,
@@ -73,6 +76,8 @@ def list_runs() -> Response:
             "text": "" if page.runs or page.unreadable else describe_none(wanted),
             "as_of": moment_text(now),
             **live,
+            # Those of the listener, and those of this answer.
+            "reads": live.get("reads", 0) + store.documents,
         }
     )
 

@@ -172,12 +172,13 @@ class SlowToClose(Scripted):
     def __init__(self, barrier: threading.Barrier) -> None:
         super().__init__([ALL])
         self._barrier = barrier
+        self._is_first = threading.Lock()
 
     def close(self) -> None:
-        """Wait for the others."""
-        if not self.is_closed:
+        """Wait for the others, if no one does yet."""
+        if self._is_first.acquire(blocking=False):
             self._barrier.wait(10)
-        super().close()
+            super().close()
 
 
 def test_listeners_are_closed_together() -> None:
@@ -189,7 +190,7 @@ def test_listeners_are_closed_together() -> None:
         for key in "abc":
             watching.enter_context(feeds.watch(key, state)).wait_until_known()
         feeds.close()
-        assert all(one.is_closed for one in lines.opened)
+        eventually(lambda: all(one.is_closed for one in lines.opened), within_s=30, what="the end of all")
 
 
 def test_a_viewer_whose_listener_cannot_begin_leaves_again() -> None:
