@@ -19,7 +19,7 @@ from atom_client.views.counted_reads import CountedReads
 from atom_client.views.explanations import look_around_nodes
 from atom_client.views.live_run import THE_RUN, LiveRun, steps_among
 from atom_client.views.live_runs import MOST_RUNS, LiveDocuments, LiveRuns
-from atom_client.views.queries import in_order, read_nodes_with_attempts
+from atom_client.views.queries import read_nodes_with_attempts
 from atom_client.views.run_list import OPEN_STATES, RunFilter, known_runs, timed_run
 from atom_client.views.run_references import require_run
 from atom_workflows.core.item_ids import expander_id, item_id, parse_item_id
@@ -29,7 +29,7 @@ from atom_workflows.run_documents import run_record
 from atom_workflows.step_documents import step_record
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from atom_client.console.app import Console
     from atom_client.console.feeds import Feed, Feeds, News
@@ -60,11 +60,12 @@ _LONGEST_REST_S: Final = 10.0
 
 
 class Explained(NamedTuple):
-    """What a run's answer has besides its steps, as of a version of its feed."""
+    """What a run's answer has besides its steps, as of a version of its feed, and the steps from which it was made."""
 
     version: int
     answer: Mapping[str, Any]
     loops: Mapping[str, LoopView]
+    steps: Sequence[StepRecord]
 
 
 class WatchedRun(LiveRun):
@@ -72,7 +73,7 @@ class WatchedRun(LiveRun):
 
     def __init__(self, run: RunRecord) -> None:
         super().__init__(run)
-        self.explained = Explained(0, {}, {})
+        self.explained = Explained(0, {}, {}, ())
         self.reads = 0
         self._explaining = threading.Lock()
         self._due_at = 0.0
@@ -102,7 +103,7 @@ class WatchedRun(LiveRun):
                     raise
                 self._due_at, self._explained_state = time.monotonic() + RETRY_S, run.state.value
                 return self.explained
-            self.explained = Explained(version, run_answer(seen), seen.loops)
+            self.explained = Explained(version, run_answer(seen), seen.loops, seen.steps)
             self.reads += store.documents
             took = time.monotonic() - began
             pause = max(min(_LONGEST_REST_S, took / _CPU_SHARE), store.documents / READS_PER_S)
@@ -118,16 +119,15 @@ def run_key(run_id: str) -> Hashable:
 def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str, Any]:
     """Return everything about a run from its feed, so that what is shown is read only once."""
     with feeds.watch(run_key(run.id), lambda: WatchedRun(run)) as feed:
-        version = feed.wait_until_known()
+        feed.wait_until_known()
         explained = feed.state.explain(console.services, feed, fresh=True)
         with feed.locked() as state:
             nodes = dict(state.nodes)
-            steps = in_order(nodes.values())
         console.pictures.keep(feed.state.run, nodes)
         return {
             **explained.answer,
-            "steps": step_rows(steps, explained.loops),
-            "at": f"{feed.name}.{version}",
+            "steps": step_rows(explained.steps, explained.loops),
+            "at": f"{feed.name}.{explained.version}",
             "reads": feed.documents_read + feed.state.reads,
         }
 
