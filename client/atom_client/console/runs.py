@@ -54,7 +54,8 @@ def list_runs() -> Response:
     A number past the last page means the last page.
     """
     console, now = this_console(), this_console().services.clock.now()
-    store, wanted, number = console.services.store, wanted_runs(now), number_of("page", 1, most=_MOST_PAGES)
+    store, wanted = CountedReads(console.services.store), wanted_runs(now)
+    number = number_of("page", 1, most=_MOST_PAGES)
     page: RunsPage | None = None
     live: dict[str, Any] = {}
     if console.feeds is not None:
@@ -63,9 +64,10 @@ def list_runs() -> Response:
         page = page_of_newest(newest, wanted, total=total, number=number, size=RUNS_PER_PAGE)
     if page is None:
         number, page = _read_page(store, wanted, number, now)
+    rows = run_rows(store, page.runs, now)
     return answer(
         {
-            "runs": run_rows(store, page.runs, now),
+            "runs": rows,
             "total": page.total,
             "page": number,
             "page_size": RUNS_PER_PAGE,
@@ -75,6 +77,8 @@ def list_runs() -> Response:
             "text": "" if page.runs or page.unreadable else describe_none(wanted),
             "as_of": moment_text(now),
             **live,
+            # Those of the listener, and those of this answer.
+            "reads": live.get("reads", 0) + store.documents,
         }
     )
 
