@@ -51,7 +51,7 @@ class View:
 FAN = {
     "runs": View("/runs", "/live/runs", 10, each_change=0, a_minute=10),
     "run": View("/runs/{}", "/runs/{}/live", NODES + 10),
-    "step": View("/runs/{}/steps/leaf1", "/runs/{}/steps/leaf1/live", 30, each_change=0, a_minute=0),
+    "step": View("/runs/{}/steps/leaf1", "/runs/{}/steps/leaf1/live", 30),
     "history": View("/history?workflow=flow", "/live/history?workflow=flow", 10, each_change=0, a_minute=0),
 }
 
@@ -99,10 +99,11 @@ def watch(
     began, opened = console.reads, dict[str, Any]()
     for asks in view.asks.split():
         path, _, query = asks.format(run_id).partition("?")
-        opened |= console.ask(path, **dict(one.split("=") for one in query.split("&") if one))
-    path, _, query = view.follows.format(run_id).partition("?")
-    args = dict(one.split("=") for one in query.split("&") if one)
-    with console.follow(path, **args, after=opened.get("at", "")) as stream:
+        args = dict(one.split("=") for one in query.split("&") if one)
+        opened |= console.ask(path, **args)
+    followed, _, query = view.follows.format(run_id).partition("?")
+    more = dict(one.split("=") for one in query.split("&") if one)
+    with console.follow(followed, **more, after=opened.get("at", "")) as stream:
         stream.next()
         opening, counts = console.reads - began, []
         for has_changes in (False, True):
@@ -111,8 +112,9 @@ def watch(
                 seconds(1.0)
                 if has_changes:
                     change(next(CHANGES))
-                for _ in range(2):
-                    next(stream.lines)
+                if any(b'"changed"' in next(stream.lines) for _ in range(2)):
+                    # So does the page of a step.
+                    console.ask(path, **args)
             counts.append(console.reads - before)
     console.feeds.close()
     return opening, counts[0], counts[1]
