@@ -76,13 +76,14 @@ class Watching:
     def __init__(self, browser: Browser, *, steps: int) -> None:
         # One job goes on, and so does the run.
         self.world = World(json.dumps({"rules": [{"step": "last", "duration": 86_400}]}))
-        self.run_id = self.world.start(_fan(steps))
+        # Two more belong to the run.
+        self.run_id = self.world.start(_fan(steps - 2))
         self.world.settle_down()
         self.feeds = Feeds(MemoryListener(self.world.store.inner), lingers_s=0.5)
         console = Console(services=self.world.services, token=new_token(), place="a measurement", feeds=self.feeds)
         self.server = ConsoleServer(console)
         self._browser = browser
-        self._steps = steps
+        self._steps = steps - 2
         self._changes = 0
         self.page: Page
         self._session: CDPSession
