@@ -9,9 +9,15 @@ export class Refused extends Error {
   }
 }
 
+const TOKEN = /^#token=([\w-]+)$/;
+
+export function hasToken() {
+  return TOKEN.test(location.hash);
+}
+
 // Keep the token for this tab, and take it out of the address bar.
 export function adoptToken() {
-  const found = /^#token=([\w-]+)$/.exec(location.hash);
+  const found = TOKEN.exec(location.hash);
   if (found) {
     sessionStorage.setItem(KEY, found[1]);
     history.replaceState(null, "", "#/runs");
