@@ -70,3 +70,40 @@ def test_going_back_leads_to_where_one_was(open_console: OpenConsole) -> None:
     rows(page, 40)
     expect(link).to_be_focused()
     assert page.evaluate("scrollY") == top
+
+
+TYPE_AND_REDRAW = """text => {
+  const field = document.querySelector("main input[type=search]");
+  field.value = text;
+  field.dispatchEvent(new Event("input"));
+  [...document.querySelectorAll("main button")].find((one) => one.textContent === "Refresh").click();
+  return field.value;
+}"""
+TYPE_AND_LEAVE = """([text, path]) => {
+  const field = document.querySelector("main input[type=search]");
+  field.value = text;
+  field.dispatchEvent(new Event("input"));
+  location.hash = path;
+  // A timer that is due after that of the field.
+  return new Promise((resolve) => setTimeout(resolve, 300));
+}"""
+
+
+def test_letters_stay_while_they_are_typed(open_console: OpenConsole) -> None:
+    """Answers that come in the meantime take no letter away, and what was typed does not follow to another view."""
+    world = World()
+    wanted = start(world, "1", workflow="train")[:-1]
+    run_id = start(world, "2", workflow="load")
+    page = open_console(world.services)
+    assert page.evaluate(TYPE_AND_REDRAW, f"{wanted} ") == f"{wanted} "
+    rows(page, 1)
+    expect(page).to_have_url(re.compile(rf"\?id={wanted}$"))
+    expect(page.get_by_role("searchbox")).to_have_value(f"{wanted} ")
+    page.get_by_role("link", name="Show all runs").click()
+    expect(page.get_by_role("searchbox")).to_have_value("")
+    page.evaluate(TYPE_AND_LEAVE, ["load", f"/runs/{run_id}"])
+    expect(page).to_have_url(re.compile(rf"#/runs/{run_id}$"))
+    assert page.evaluate(TYPE_AND_REDRAW, "s1 ") == "s1 "
+    expect(page.get_by_role("table", name="Steps").locator("tbody tr")).to_have_count(1)
+    page.evaluate(TYPE_AND_LEAVE, ["s0", "/runs"])
+    expect(page).to_have_url(re.compile(r"#/runs$"))

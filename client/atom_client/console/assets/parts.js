@@ -1,6 +1,6 @@
 // Parts that several views have: a bar to refresh, pages, choices of states, and tables that arrow keys move in.
 
-import { go, withQuery } from "./address.js";
+import { address, go, withQuery } from "./address.js";
 import { clean, counted, moment, state } from "./format.js";
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 
@@ -104,12 +104,30 @@ export function factList(facts, show) {
   )}</dl>`;
 }
 
-// Call `then` once no letter has been typed for a moment.
-export function afterTyping(then, wait = 250) {
-  let timer = 0;
-  return (event) => {
-    const { value } = event.target;
-    clearTimeout(timer);
-    timer = setTimeout(() => then(value), wait);
-  };
+// The text of a search field, which `then` is called with once no letter has been typed for a moment. A view makes one
+// for each field when it opens: what is being typed outlives each drawing.
+export class TypedText {
+  #typed = "";
+  #timer = 0;
+
+  constructor(then, wait_ms = 250) {
+    Object.assign(this, { then, wait_ms });
+    this.onInput = (event) => this.#type(event.target.value);
+  }
+
+  #type(text) {
+    const { path } = address();
+    this.#typed = text;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      // The reader may have left the view meanwhile.
+      if (address().path === path) this.then(text.trim());
+    }, this.wait_ms);
+  }
+
+  // Return what the field shows: the text of the address, unless another is being typed or it is this one, trimmed.
+  shown(text) {
+    return this.#timer || this.#typed.trim() === text ? this.#typed : text;
+  }
 }

@@ -3,7 +3,7 @@
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
 import { clean, counted, duration, foreign, moment, SIGNS, state } from "../format.js";
-import { afterTyping, asOf, crumbs, goToPage, pageNumber, pager } from "../parts.js";
+import { asOf, crumbs, goToPage, pageNumber, pager, TypedText } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 
@@ -12,6 +12,7 @@ const PAGE = 200;
 
 export async function history({ params: [name], query, redraw }) {
   const view = { name, query, data: null, isBusy: false, error: null };
+  view.typed = new TypedText((text) => go(withQuery({ q: text, page: null }), { replace: true }), 100);
   const read = async () => {
     view.data = await get(`/history?${new URLSearchParams({ workflow: name, runs: view.query.get("runs") ?? "20" })}`);
   };
@@ -46,8 +47,8 @@ function draw(view) {
         @change=${(event) => go(withQuery({ runs: event.target.value, page: null }))}>
         ${SIZES.map((one) => html`<option value=${one} ?selected=${String(one) === size}>newest ${one}</option>`)}</select></label>
       <label class="field">Search steps<input type="search" name="q" maxlength="300" autocomplete="off"
-        spellcheck="false" .value=${live(query.get("q") ?? "")}
-        @input=${afterTyping((value) => go(withQuery({ q: value, page: null }), { replace: true }), 100)}></label>
+        spellcheck="false" .value=${live(view.typed.shown(query.get("q") ?? ""))}
+        @input=${view.typed.onInput}></label>
       <label class="check"><input type="checkbox" name="failed" .checked=${live(query.has("failed"))}
         @change=${(event) => go(withQuery({ failed: event.target.checked ? "1" : null, page: null }))}>
         only steps that did not succeed in every run</label>

@@ -2,7 +2,7 @@
 
 import { go, to, withQuery } from "../address.js";
 import { clean, duration, foreign, secondsBetween, state } from "../format.js";
-import { afterTyping, goToPage, moveInRows, pageNumber, pager, sortable, stateChoice, tag } from "../parts.js";
+import { goToPage, moveInRows, pageNumber, pager, sortable, stateChoice, tag, TypedText } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { Items } from "./items.js";
@@ -20,7 +20,8 @@ const ORDERS = {
 const ASCENDING = new Set(["step", "state"]);
 
 export function steps({ model, query, redraw }) {
-  const view = { model, query, redraw, loops: new Map(), refreshes: model.refreshes };
+  const typed = new TypedText((text) => change({ q: text }, { replace: true }), 100);
+  const view = { model, query, redraw, typed, loops: new Map(), refreshes: model.refreshes };
   return {
     render: () => draw(view),
     update: (changed) => {
@@ -78,8 +79,8 @@ function draw(view) {
   return html`<section aria-label="Steps">
     <search><form class="filters" aria-label="Which steps are listed" @submit=${(event) => event.preventDefault()}>
       <label class="field">Search ids and messages<input type="search" name="q" maxlength="300" autocomplete="off"
-        spellcheck="false" .value=${live(query.get("q") ?? "")}
-        @input=${afterTyping((value) => change({ q: value }, { replace: true }), 100)}></label>
+        spellcheck="false" .value=${live(view.typed.shown(query.get("q") ?? ""))}
+        @input=${view.typed.onInput}></label>
       ${stateChoice({ states: offered, chosen: states, counts, choose: (chosenStates) => change({ state: chosenStates }) })}
       ${query.has("q") || query.has("state") ? html`<a href=${to("runs", data.run.id)}>Show all steps</a>` : nothing}
     </form></search>

@@ -3,7 +3,7 @@
 import { go, to, withQuery } from "../address.js";
 import { get, path } from "../api.js";
 import { duration, foreign, moment, state } from "../format.js";
-import { afterTyping, pager } from "../parts.js";
+import { pager, TypedText } from "../parts.js";
 import { Chart } from "../timeline/chart.js";
 import { ORDERS, Rows } from "../timeline/rows.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -17,6 +17,7 @@ const ZOOMS = [1, 2, 4, 8, 16];
 
 export async function timeline({ model, query, redraw }) {
   const view = { model, query, redraw, opened: new Set(), hasAllOfPath: false, error: null, wasOpen: model.isOpen };
+  view.typed = new TypedText((text) => change({ q: text }), 100);
   view.chart = new Chart({ hrefOf: (id) => to("runs", model.run.id, "steps", id), toggle: (row) => toggle(view, row) });
   await read(view);
   return {
@@ -110,16 +111,19 @@ function criticalPath(view) {
     ${shown.length < steps.length ? html`<button type="button" @click=${all}>Show all ${steps.length.toLocaleString("en")} steps</button>` : nothing}</section>`;
 }
 
+function change(changes) {
+  go(withQuery({ page: null, ...changes }), { replace: true });
+}
+
 function bar(view) {
   const { query } = view;
   const { order, isFolded } = wanted(view);
   const isTable = query.get("as") === "table";
-  const change = (changes) => go(withQuery({ page: null, ...changes }), { replace: true });
   const zoom = Number(query.get("zoom") ?? 1);
   const to = (by) => ZOOMS[ZOOMS.indexOf(zoom) + by];
   const zoomButton = (by, name, sign) => html`<button type="button" aria-label=${name} aria-disabled=${to(by) ? "false" : "true"} @click=${() => to(by) && change({ zoom: to(by) === 1 ? null : to(by) })}>${sign}</button>`;
   return html`<search><form class="filters" aria-label="What the timeline shows" @submit=${(event) => event.preventDefault()}>
-    <label class="field">Search ids<input type="search" name="q" maxlength="300" autocomplete="off" spellcheck="false" .value=${live(query.get("q") ?? "")} @input=${afterTyping((value) => change({ q: value }), 100)}></label>
+    <label class="field">Search ids<input type="search" name="q" maxlength="300" autocomplete="off" spellcheck="false" .value=${live(view.typed.shown(query.get("q") ?? ""))} @input=${view.typed.onInput}></label>
     <label class="field">Order<select @change=${(event) => change({ order: event.target.value === "started" ? null : event.target.value })}>${Object.entries(ORDERS).map(([name, words]) => html`<option value=${name} ?selected=${name === order}>${words}</option>`)}</select></label>
     <label class="check"><input type="checkbox" .checked=${live(isFolded)} @change=${(event) => change({ fold: event.target.checked ? null : "none" })}> Fold similar steps</label>
     <button type="button" aria-pressed=${isTable ? "true" : "false"} @click=${() => change({ as: isTable ? null : "table" })}>As a table</button>

@@ -3,7 +3,7 @@
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
 import { clean, counted, duration, foreign, moment, state } from "../format.js";
-import { afterTyping, asOf, goToPage, moveInRows, pager, sortable, stateChoice } from "../parts.js";
+import { asOf, goToPage, moveInRows, pager, sortable, stateChoice, TypedText } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Live } from "../live.js";
 import { setClock } from "../ticking.js";
@@ -15,6 +15,8 @@ const SINCE = ["1h", "24h", "7d", "30d", "today", "yesterday"];
 
 export async function runs({ query, about, redraw }) {
   const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, redraw };
+  const typed = (name) => new TypedText((text) => change({ [name]: text }, { replace: true }));
+  view.typed = { id: typed("id"), workflow: typed("workflow"), since: typed("since") };
   // Only the latest answer counts, in whichever order they come.
   view.read = async () => {
     const number = ++view.number;
@@ -84,16 +86,16 @@ function change(changes, options) {
 function draw(view) {
   const { page, query } = view;
   return html`<h1>Runs</h1>
-    ${filters(query)}
+    ${filters(view)}
     ${asOf({ time: page?.as_of, isBusy: view.isBusy, status: view.status, problem: view.problem, error: view.error, refresh: view.read })}
     ${page && !view.error ? list(view) : nothing}`;
 }
 
-function filters(query) {
+function filters({ query, typed }) {
   const text = (name, label, more = {}) => html`<label class="field">${label}
-    <input type=${more.type ?? "text"} name=${name} .value=${live(query.get(name) ?? "")} maxlength="300"
+    <input type=${more.type ?? "text"} name=${name} .value=${live(typed[name].shown(query.get(name) ?? ""))} maxlength="300"
       autocomplete="off" spellcheck="false" list=${more.list ?? nothing} placeholder=${more.hint ?? nothing}
-      @input=${afterTyping((value) => change({ [name]: value.trim() }, { replace: true }))}></label>`;
+      @input=${typed[name].onInput}></label>`;
   const labels = query.getAll("label");
   const addLabel = (event) => {
     const value = event.target.value.trim();
