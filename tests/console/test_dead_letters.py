@@ -89,6 +89,9 @@ def test_hopeless_letters_are_dropped_after_a_preview(open_console: OpenConsole)
     page.get_by_role("button", name="Drop for good").click()
     expect(page.get_by_role("status").first).to_contain_text("Dropped 1 dead letter.")
     assert office.left() == 1
+    page.get_by_role("button", name="Drop all hopeless …").click()
+    expect(page.get_by_role("dialog")).to_contain_text("There are none of this kind.")
+    expect(page.get_by_role("button", name="Drop for good")).to_be_disabled()
 
 
 def test_letter_that_is_gone_by_the_confirmation_is_said(open_console: OpenConsole) -> None:

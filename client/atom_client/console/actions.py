@@ -14,7 +14,7 @@ from atom_client.console.app import answer, this_console
 from atom_client.console.files import shown_problems
 from atom_client.console.given import Given
 from atom_client.deployment import with_place
-from atom_client.errors import Misuse
+from atom_client.errors import Failure, Misuse
 from atom_client.planning.repairs import FoundFile, find_own_file, plan_repair, text_of
 from atom_client.views.cancellation import cancelled_lines, plan_cancellation
 from atom_client.views.param_forms import param_objects, param_problems
@@ -114,11 +114,13 @@ def repair(run_id: str) -> Response:
     try:
         workflow = parse_workflow(file.content, filename=file.name)
     except InvalidWorkflow as error:
+        _require_preview(given)
         return answer({"problems": shown_problems(error, file.content, file.name)})
     form = {"params": param_objects(workflow.params, run.params)}
     try:
-        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"))
+        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"), given.text("key").strip())
     except InvalidParams as error:
+        _require_preview(given)
         return answer({**form, "param_problems": param_problems(error.problems)})
     except RunStateError as error:
         if not given.flag("dry_run"):
@@ -128,12 +130,18 @@ def repair(run_id: str) -> Response:
     shown = {"run_id": plan.run.id, **form, **reuse_object(plan)}
     if given.flag("dry_run"):
         lines = [*reuse_lines(plan), *reuse_warnings(plan), *plan.run.warnings]
-        return answer({**shown, "lines": lines, "seen": plan.judgment.digest, "dry_run": True})
+        bound = {"seen": plan.judgment.digest, "key": body["run_key"]}
+        return answer({**shown, "lines": lines, **bound, "dry_run": True})
     given.require_seen(plan.judgment.digest, f"run {run.id}, or the platform's environment,")
     reason = given.text("reason")
     who = {"actor": console.actor, **({"reason": reason} if reason else {})}
     services.bus.publish([Message(topic="start", body={**body, **who})])
     return answer({**shown, "lines": [requested_line(plan)]})
+
+
+def _require_preview(given: Given) -> None:
+    if not given.flag("dry_run"):
+        raise Failure("the new run cannot be started as requested; the preview shows why")
 
 
 def _read(run_id: str) -> RunRecord:

@@ -34,7 +34,7 @@ function field(param, given, problems, change) {
       ${parts.isGiven ? html`<button type="button" @click=${() => change(param.name, undefined)}>
         ${param.value !== null ? "As it was" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${foreign(param.name)}</span></button>` : ""}
     </div>
-    ${problems.map((one) => html`<p class="problem" id="${id}-problem">${sentence(one.message)}</p>`)}
+    ${problems.length ? html`<div id="${id}-problem">${problems.map((one) => html`<p class="problem">${sentence(one.message)}</p>`)}</div>` : ""}
   </div>`;
 }
 

@@ -1,6 +1,7 @@
 // The events that were given up, newest first.
 
 import { toolbar } from "../actions.js";
+import { to } from "../address.js";
 import { get } from "../api.js";
 import { counted, foreign, moment, sentence } from "../format.js";
 import { openDrop, openReplay } from "../letters.js";
@@ -69,9 +70,9 @@ class LettersPage {
       <tbody>${letters.map((one) => html`<tr>
         <td><input type="checkbox" aria-label="Choose letter ${one.id}" .checked=${this.chosen.has(one.id)}
           @change=${(event) => this.choose(one.id, event.target.checked)}></td>
-        <th scope="row"><a href="#/dead-letters/${encodeURIComponent(one.id)}">${foreign(one.id)}</a></th>
+        <th scope="row"><a href=${to("dead-letters", one.id)}>${foreign(one.id)}</a></th>
         <td>${foreign(one.topic)}</td><td>${moment(one.dead_since)}</td><td>${one.deliveries ?? ""}</td>
-        <td>${one.run_id ? html`<a href="#/runs/${encodeURIComponent(one.run_id)}">${foreign(one.run_id)}</a>` : ""}</td>
+        <td>${one.run_id ? html`<a href=${to("runs", one.run_id)}>${foreign(one.run_id)}</a>` : ""}</td>
         <td>${sentence(one.reason)}${one.replay_may_succeed ? "" : html` <span class="quiet">(a replay cannot help)</span>`}</td>
       </tr>`)}</tbody></table></div>`;
   }
