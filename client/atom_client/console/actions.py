@@ -118,7 +118,8 @@ def repair(run_id: str) -> Response:
         return answer({"problems": shown_problems(error, file.content, file.name)})
     form = {"params": param_objects(workflow.params, run.params)}
     try:
-        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"), given.text("key").strip())
+        key = given.text("key").strip()
+        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"), key=key)
     except InvalidParams as error:
         _require_preview(given)
         return answer({**form, "param_problems": param_problems(error.problems)})

@@ -76,8 +76,14 @@ def text_of(content: bytes, name: str) -> str:
         raise Misuse(f"{name_of(name)} is not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
-def plan_repair(
-    services: Services, earlier: RunRecord, file: FoundFile, workflow: Workflow, params: Mapping[str, str], key: str = ""
+def plan_repair(  # noqa: PLR0913 (what a request of a repair is made of)
+    services: Services,
+    earlier: RunRecord,
+    file: FoundFile,
+    workflow: Workflow,
+    params: Mapping[str, str],
+    *,
+    key: str = "",
 ) -> tuple[ReusePlan, dict[str, Any]]:
     """Plan a new run that keeps steps of an ended one.
 
