@@ -107,3 +107,26 @@ def test_letters_stay_while_they_are_typed(open_console: OpenConsole) -> None:
     expect(page.get_by_role("table", name="Steps").locator("tbody tr")).to_have_count(1)
     page.evaluate(TYPE_AND_LEAVE, ["s0", "/runs"])
     expect(page).to_have_url(re.compile(r"#/runs$"))
+
+
+def test_tab_that_cannot_be_read_can_be_tried_again(open_console: OpenConsole) -> None:
+    """The run stays, and of tabs that are left before they are read, none comes back."""
+    world = World()
+    run_id = world.start(chain(2))
+    page = open_console(world.services)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/api/" in request.url else None)
+    page.evaluate("() => { location.hash = '/runs/flow'; }")
+    expect(page).to_have_url(re.compile(rf"#/runs/{run_id}$"))
+    expect(page.get_by_role("table", name="Steps")).to_be_visible()
+    assert [url.rpartition("/api")[2] for url in asked] == ["/runs/flow"]
+    page.route("**/api/runs/*/graph*", lambda route: route.fulfill(status=503, json={"error": "`the store` is away"}))
+    page.get_by_role("link", name="Graph").click()
+    expect(page.get_by_role("alert")).to_have_text("the store is away")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(run_id)
+    page.unroute_all()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("application")).to_be_visible()
+    page.evaluate("id => { for (const tab of ['timeline', 'graph', 'details']) location.hash = `/runs/${id}/${tab}`; }", run_id)
+    expect(page.get_by_role("heading", name="Summary")).to_be_visible()
+    expect(page.get_by_role("application")).to_have_count(0)
