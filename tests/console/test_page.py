@@ -130,3 +130,21 @@ def test_tab_that_cannot_be_read_can_be_tried_again(open_console: OpenConsole) -
     page.evaluate("id => { for (const tab of ['timeline', 'graph', 'details']) location.hash = `/runs/${id}/${tab}`; }", run_id)
     expect(page.get_by_role("heading", name="Summary")).to_be_visible()
     expect(page.get_by_role("application")).to_have_count(0)
+
+
+def test_focus_follows_its_row(open_console: OpenConsole) -> None:
+    """When rows come or move, the row that has the focus keeps it."""
+    world = World()
+    first = start(world, "1")
+    page = open_console(world.services)
+    page.get_by_role("link", name=first).focus()
+    start(world, "2")
+    # The focus stays where it is.
+    page.evaluate("[...document.querySelectorAll('main button')].find((one) => one.textContent === 'Refresh').click()")
+    rows(page, 2)
+    expect(page.get_by_role("link", name=first)).to_be_focused()
+    page.get_by_role("link", name=first).click()
+    for name in ("s1", "s0"):
+        page.get_by_role("link", name=name).focus()
+        page.evaluate("document.querySelector('main thead button').click()")
+        expect(page.get_by_role("link", name=name)).to_be_focused()

@@ -6,6 +6,7 @@ import { get } from "../api.js";
 import { counted, foreign, moment, sentence } from "../format.js";
 import { openDrop, openReplay } from "../letters.js";
 import { html } from "../vendor/lit-html/lit-html.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
 export async function deadLetters({ redraw }) {
   const page = new LettersPage(redraw);
@@ -67,7 +68,7 @@ class LettersPage {
     return html`<div class="scroll" tabindex="0" role="region" aria-label="Dead letters"><table class="letters">
       <thead><tr><th scope="col">Choose</th><th scope="col">Letter</th><th scope="col">Topic</th><th scope="col">Dead since</th>
         <th scope="col">Deliveries</th><th scope="col">Run</th><th scope="col">Reason</th></tr></thead>
-      <tbody>${letters.map((one) => html`<tr>
+      <tbody>${repeat(letters, (one) => one.id, (one) => html`<tr>
         <td><input type="checkbox" aria-label="Choose letter ${one.id}" .checked=${this.chosen.has(one.id)}
           @change=${(event) => this.choose(one.id, event.target.checked)}></td>
         <th scope="row"><a href=${to("dead-letters", one.id)}>${foreign(one.id)}</a></th>

@@ -5,6 +5,7 @@ import { clean, duration, foreign, secondsBetween, state } from "../format.js";
 import { goToPage, moveInRows, pageNumber, pager, sortable, stateChoice, tag, TypedText } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { Items } from "./items.js";
 
 const STATES = ["PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
@@ -110,7 +111,7 @@ function table(view, shown) {
       ${column("Step", "step")}${column("State", "state")}${column("Attempts", "attempts")}${column("Duration", "duration")}
       <th scope="col">Message</th>
     </tr></thead>
-    <tbody>${shown.map((step) => row(view, step))}</tbody>
+    <tbody>${repeat(shown, (step) => step.id, (step) => row(view, step))}</tbody>
   </table>`;
 }
 

@@ -8,6 +8,7 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Live } from "../live.js";
 import { setClock } from "../ticking.js";
 import { live } from "../vendor/lit-html/directives/live.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
 const STATES = ["QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID", "SKIPPED"];
 const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
@@ -139,7 +140,7 @@ function list(view) {
         <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>
         ${heading("Created", "created", query)}${heading("Duration", "duration", query)}<th scope="col">Steps</th>
       </tr></thead>
-      <tbody>${page.runs.map((run) => row(run, view.status === "live"))}</tbody>
+      <tbody>${repeat(page.runs, (run) => run.id, (run) => row(run, view.status === "live"))}</tbody>
     </table>
     ${pager({ page: page.page, size: page.page_size, total: page.total, noun: "run", label: "Pages of runs", open: goToPage })}`;
 }

@@ -5,6 +5,7 @@ import { get } from "../api.js";
 import { openAction, reasonField } from "../dialog.js";
 import { clean, foreign, moment, sentence } from "../format.js";
 import { html } from "../vendor/lit-html/lit-html.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
 const MORE = 20;
 const SIGNS = { ACTIVE: "▶", PAUSED: "⏸", DELETED: "✘", NONE: "○" };
@@ -42,7 +43,7 @@ class SchedulesPage {
         this.withDeleted ? "Without those of deleted files" : "With those of deleted files"}</a></p>
       ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       ${this.files.length
-        ? this.files.map((file) => this.renderFile(file))
+        ? repeat(this.files, (file) => file.path, (file) => this.renderFile(file))
         : html`<p>There are no schedules. Upload a file that has <code>schedules</code> to register them.</p>`}`;
   }
 
