@@ -6,7 +6,7 @@ changes something sends that digest as `seen`, and is refused if the plan is no 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, Response
 
@@ -19,7 +19,7 @@ from atom_client.planning.repairs import FoundFile, find_own_file, plan_repair, 
 from atom_client.views.cancellation import cancelled_lines, plan_cancellation
 from atom_client.views.param_forms import param_objects, param_problems
 from atom_client.views.queries import read_run
-from atom_client.views.rerun_plan import HEADING, Chosen, plan_rerun
+from atom_client.views.rerun_plan import Chosen, RerunWords, plan_rerun
 from atom_client.views.reuse import requested_line, reuse_lines, reuse_object, reuse_warnings
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.records import RunRecord
@@ -31,6 +31,16 @@ from atom_workflows.language.problems import InvalidWorkflow
 from atom_workflows.ports import Message
 
 actions = Blueprint("actions", __name__)
+
+RETRY_WORDS: Final = RerunWords(
+    heading=("Step", "State", "Runs again because"),
+    first="you named",
+    only="you named",
+    step="you named it",
+    reruns_all='choose "these steps and everything after them" to run these again, too',
+    adds_failed='tick "also what did not succeed" to run unsuccessful steps again, too',
+)
+"""The names of a retry's choices in its dialog."""
 
 
 @actions.post("/runs/<run_id>/cancel")
@@ -57,10 +67,10 @@ def retry(run_id: str) -> Response:
     if chosen.failed and not chosen.is_selective:
         raise Misuse("`failed` adds to `from` and `only`; without them, what did not succeed runs again anyway")
     run = _read(run_id)
-    plan = plan_rerun(services, run, chosen)
+    plan = plan_rerun(services, run, chosen, RETRY_WORDS)
     if given.flag("dry_run"):
         rows = [] if plan.has_never_begun else list(plan.rows())
-        table = {"heading": list(HEADING), "rows": [list(row) for row in rows]}
+        table = {"heading": list(RETRY_WORDS.heading), "rows": [list(row) for row in rows]}
         words = {"lines": [plan.summary, *plan.notes()], "table": table, "seen": plan.digest}
         return answer({**plan.as_fields(), **words, "dry_run": True})
     given.require_seen(plan.digest, f"run {run.id}")

@@ -6,9 +6,9 @@ import { path } from "./api.js";
 import { openAction, reasonField } from "./dialog.js";
 import { clean } from "./format.js";
 import { openRepair } from "./repair.js";
+import { OPEN_RUN_STATES } from "./states.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
-const ENDED = new Set(["SUCCEEDED", "FAILED", "CANCELLED", "INVALID", "SKIPPED"]);
 const NEVER_BEGUN = {
   INVALID: "Its file is invalid, so none of its steps can run: fix the file and start it again.",
   SKIPPED: "It never began: start its workflow again.",
@@ -16,7 +16,7 @@ const NEVER_BEGUN = {
 
 // Return the buttons for a run, as `--json` describes it; `redraw` is called once something was changed.
 export function runActions(run, redraw) {
-  const hasEnded = ENDED.has(run.state);
+  const hasEnded = !OPEN_RUN_STATES.has(run.state);
   const never = NEVER_BEGUN[run.state];
   const file = /^gs:\/\//.test(run.source?.path) ? run.source.path : null;
   const buttons = hasEnded
@@ -31,7 +31,7 @@ export function runActions(run, redraw) {
 
 // Return the buttons for a step or an item of a run.
 export function stepActions(run, step, redraw = () => {}) {
-  const wait = ENDED.has(run.state) ? NEVER_BEGUN[run.state] : "It can run again once the run has ended.";
+  const wait = !OPEN_RUN_STATES.has(run.state) ? NEVER_BEGUN[run.state] : "It can run again once the run has ended.";
   return toolbar("Actions on this step", [
     ["Retry from here …", () => openRetry(run, redraw, { mode: "from", names: step.id }), wait],
     ["Retry only this …", () => openRetry(run, redraw, { mode: "only", names: step.id }), wait],
@@ -74,16 +74,10 @@ function openRetry(run, redraw, preset = {}) {
     path: path`/runs/${run.id}/retry`,
     options: { mode: succeeded ? "from" : "rest", names: "", failed: false, reason: "", ...preset },
     body: retryBody,
-    words: retryWords,
     missing: ({ mode, names }) => (mode === "rest" || names.trim() ? "" : "Name the steps first."),
     fields: (options, change) => retryFields(options, change, succeeded),
     after: redraw,
   });
-}
-
-// The preview has the words of the command line.
-function retryWords(text) {
-  return text.replace(/^--(from|only)$/, "it was named").replace(/add --failed to run/, "tick the box above to run");
 }
 
 // Ids have neither spaces nor commas in them.

@@ -55,6 +55,19 @@ def test_confirmation_of_a_repair_with_problems_is_refused(body: dict[str, objec
     assert page.post(f"/runs/{earlier.run_id}/repair", **request).status == REFUSED
 
 
+def test_preview_of_a_retry_of_items_names_no_options() -> None:
+    """Items that were named, and what they leave behind, are told in the words of the dialog."""
+    world = World()
+    loop = "{id: train, forEach: [1, 2, 3], task: {imageUri: image}}"
+    run_id = world.start(f"steps: [{loop}, {{id: last, dependsOn: [train], task: {{imageUri: image}}}}]")
+    world.run_to_end(run_id)
+    page = Page(world.services)
+    for body in ({"from": ["train[1]"]}, {"only": ["train[1]", "train[2]"]}):
+        found = page.preview(f"/runs/{run_id}/retry", **body).body
+        assert {step: why for step, _, why in found["table"]["rows"]}["train"].startswith("you named train[1]")
+        assert "--" not in json.dumps([found["table"], found["lines"]])
+
+
 def test_cancellation_is_bound_to_what_becomes_of_finally() -> None:
     """A preview in which the steps under `finally` run is no confirmation of ending without them."""
     world = World(SLOW)
