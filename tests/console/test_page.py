@@ -127,7 +127,9 @@ def test_tab_that_cannot_be_read_can_be_tried_again(open_console: OpenConsole) -
     page.unroute_all()
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("application")).to_be_visible()
-    page.evaluate("id => { for (const tab of ['timeline', 'graph', 'details']) location.hash = `/runs/${id}/${tab}`; }", run_id)
+    page.evaluate(
+        "id => { for (const tab of ['timeline', 'graph', 'details']) location.hash = `/runs/${id}/${tab}`; }", run_id
+    )
     expect(page.get_by_role("heading", name="Summary")).to_be_visible()
     expect(page.get_by_role("application")).to_have_count(0)
 

@@ -15,9 +15,9 @@ export function paramsForm({ params, values, problems, change }) {
   if (!params.length && !others.length) return "";
   return html`<fieldset class="params"><legend>Parameters</legend>
     ${others.map((one) => html`<p class="problem">${sentence(one.message)}
-      ${one.param !== null && one.param in values
+      ${one.param !== null && Object.hasOwn(values, one.param)
         ? html`<button type="button" @click=${() => change(one.param, undefined)}>Leave ${foreign(one.param)} out</button>` : ""}</p>`)}
-    ${params.map((one) => field(one, values[one.name], problems.filter((found) => found.param === one.name), change))}
+    ${params.map((one) => field(one, Object.hasOwn(values, one.name) ? values[one.name] : undefined, problems.filter((found) => found.param === one.name), change))}
   </fieldset>`;
 }
 

@@ -1,7 +1,7 @@
 // Parts that several views have: a bar to refresh, pages, choices of states, and tables that arrow keys move in.
 
 import { address, go, withQuery } from "./address.js";
-import { clean, counted, moment, state } from "./format.js";
+import { counted, moment, sentence, state } from "./format.js";
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 
 const STATUSES = {
@@ -9,14 +9,16 @@ const STATUSES = {
   lost: html`<strong class="lost">Connection lost, trying again</strong>; as of`,
 };
 
-// What is shown was read at a time; `status` is "live" if changes appear by themselves, or "lost" if they cannot now.
+// Say when a view was read; `status` is "live" if changes appear by themselves, or "lost", with a `problem`, if they
+// cannot now.
 export function asOf({ time, isBusy, status = "", problem = "", error = null, refresh }) {
   return html`<p class="as-of" data-status=${status}>
-    <span role="status" title=${clean(problem)}>${STATUSES[status] ?? "As of"}</span> ${moment(time)}
+    <span role="status">${STATUSES[status] ?? "As of"}</span> ${moment(time)}
     <button type="button" aria-disabled=${isBusy ? "true" : "false"} @click=${() => isBusy || refresh()}>Refresh</button>
     ${isBusy ? html`<span class="quiet" role="status">Reading …</span>` : nothing}
   </p>
-  ${error ? html`<p class="problem" role="alert">${error}</p>` : nothing}`;
+  ${status === "lost" && problem ? html`<p class="warning">${sentence(problem)}</p>` : nothing}
+  ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : nothing}`;
 }
 
 // Buttons to the pages of a list; nothing if there is only one.

@@ -1,10 +1,9 @@
 // What is drawn: places from the server, which stay as they are, and the states of steps, which change.
 
 import { clean } from "../format.js";
+import { STEP_STATES as STATES, WORST_FIRST } from "../states.js";
 
-export const STATES = ["PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
-// The state of a node that stands for several steps is the first of these that one of them is in.
-const WORST_FIRST = ["FAILED", "RETRYING", "RUNNING", "DISPATCHING", "CANCELLED", "PENDING", "SKIPPED", "SUCCEEDED"].map((name) => STATES.indexOf(name));
+const WORST_CODES = WORST_FIRST.map((name) => STATES.indexOf(name));
 
 // The lines of a graph are listed by the cells of a grid.
 const CELL_PX = 1024;
@@ -129,7 +128,7 @@ export class Plot {
         isOther = true;
       }
     }
-    for (const [node, counts] of this.counts) this.states[node] = WORST_FIRST.find((code) => counts[code]) ?? -1;
+    for (const [node, counts] of this.counts) this.states[node] = WORST_CODES.find((code) => counts[code]) ?? -1;
     const isSame = (one, other) => one.every((value, index) => value === other[index]);
     return isOther || !isSame(before, this.states) || ![...this.counts.values()].every((counts, n) => isSame(counts, counted[n]));
   }

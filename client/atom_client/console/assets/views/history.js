@@ -63,7 +63,7 @@ function grid({ data, query }) {
   // Time runs from left to right.
   const runs = data.runs.toReversed();
   const text = (query.get("q") ?? "").toLowerCase();
-  const isOdd = (id) => runs.some(({ cells }) => cells?.[id] && cells[id][0] !== "SUCCEEDED");
+  const isOdd = (id) => runs.some(({ cells }) => cells && Object.hasOwn(cells, id) && cells[id][0] !== "SUCCEEDED");
   const isShown = (id) => id.toLowerCase().includes(text) && (!query.has("failed") || isOdd(id));
   const rows = data.steps.filter(isShown);
   const page = pageNumber(query, rows.length, PAGE);
@@ -94,7 +94,7 @@ function heading(run) {
 }
 
 function cell(run, id) {
-  const found = run.cells?.[id];
+  const found = run.cells && Object.hasOwn(run.cells, id) ? run.cells[id] : null;
   if (!found) return html`<td class="quiet">${run.cells ? "" : "…"}</td>`;
   const [name, seconds, attempt] = found;
   const words = [name, attempt > 1 ? `attempt ${attempt}` : "", duration(seconds)].filter(Boolean).join(", ");

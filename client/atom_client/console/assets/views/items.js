@@ -2,7 +2,7 @@
 
 import { to } from "../address.js";
 import { get, path } from "../api.js";
-import { clean, duration, foreign, secondsBetween, state } from "../format.js";
+import { clean, duration, foreign, secondsBetween, sentence, state } from "../format.js";
 import { headings, moveInRows, pager } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
@@ -25,7 +25,7 @@ export class Items {
   }
 
   render() {
-    if (this.error) return html`<p class="problem" role="alert">${this.error}</p>`;
+    if (this.error) return html`<p class="problem" role="alert">${sentence(this.error)}</p>`;
     if (!this.page) return html`<p class="quiet">Loading the items …</p>`;
     const { items, text, page, page_size: size, step } = this.page;
     const total = step.items.total ?? items.length;

@@ -3,12 +3,12 @@
 import { go, to, withQuery } from "../address.js";
 import { clean, duration, foreign, secondsBetween, state } from "../format.js";
 import { goToPage, moveInRows, pageNumber, pager, sortable, stateChoice, tag, TypedText } from "../parts.js";
+import { STEP_STATES as STATES } from "../states.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { Items } from "./items.js";
 
-const STATES = ["PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
 const PAGE = 200;
 
 // How each column compares two steps; `started` keeps the order in which they were read.

@@ -6,12 +6,11 @@ import { clean, counted, duration, foreign, moment, state } from "../format.js";
 import { asOf, goToPage, moveInRows, pager, sortable, stateChoice, TypedText } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Live } from "../live.js";
+import { OPEN_RUN_STATES, RUN_STATES } from "../states.js";
 import { setClock } from "../ticking.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
-const STATES = ["QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID", "SKIPPED"];
-const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 const SINCE = ["1h", "24h", "7d", "30d", "today", "yesterday"];
 
 export async function runs({ query, about, redraw }) {
@@ -114,7 +113,7 @@ function filters({ query, typed }) {
       @change=${(event) => change({ sort: event.target.value })}>
       <option value="created">newest</option><option value="started">latest start</option><option value="duration">longest</option>
     </select></label>
-    ${stateChoice({ states: STATES, chosen: query.getAll("state"), choose: (chosen) => change({ state: chosen }) })}
+    ${stateChoice({ states: RUN_STATES, chosen: query.getAll("state"), choose: (chosen) => change({ state: chosen }) })}
     ${labels.length
       ? html`<ul class="chips" aria-label="Labels">${labels.map(
           (one) => html`<li>${foreign(one)} <button type="button" aria-label="Remove the label ${clean(one)}"
@@ -151,7 +150,7 @@ function heading(name, key, query) {
 }
 
 function row(run, isLive) {
-  const begun = run.taken_s !== null && OPEN.has(run.state) ? (run.admitted_at ?? run.started_at) : null;
+  const begun = run.taken_s !== null && OPEN_RUN_STATES.has(run.state) ? (run.admitted_at ?? run.started_at) : null;
   return html`<tr>
     <th scope="row"><a href=${to("runs", run.id)}>${foreign(run.id)}</a>${labelsOf(run)}</th>
     <td data-name="State">${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</td>

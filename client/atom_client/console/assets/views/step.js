@@ -7,9 +7,9 @@ import { clean, duration, foreign, json, moment, outside, sentence, state } from
 import { asOf, crumbs, factList, headings, section, tag } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Live } from "../live.js";
+import { OPEN_RUN_STATES } from "../states.js";
 import { Items } from "./items.js";
 
-const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 const MOST_DEPENDENCIES = 50;
 const SHORTEST = 0.001;
 
@@ -40,7 +40,7 @@ export async function step({ params: [runId, stepId], about, redraw }) {
     redraw();
   };
   await read();
-  if (about.live && OPEN.has(view.data.run_state)) follow(view, runId, stepId);
+  if (about.live && OPEN_RUN_STATES.has(view.data.run_state)) follow(view, runId, stepId);
   return { title: `${stepId} · ${view.data.run}`, render: () => draw(view), close: () => view.live?.close() };
 }
 
@@ -51,7 +51,7 @@ function follow(view, runId, stepId) {
     timer ||= setTimeout(async () => {
       await view.refresh();
       timer = 0;
-      if (!OPEN.has(view.data.run_state)) view.live?.close();
+      if (!OPEN_RUN_STATES.has(view.data.run_state)) view.live?.close();
     }, 0);
   };
   view.live = new Live({
