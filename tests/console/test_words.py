@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from atom_emulator.testing.world import World
 from console.conftest import OpenConsole
 from console.showcase import FILE, Showcase, build_showcase
+from support.workflows import chain, script
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +24,16 @@ def test_times_in_sentences_are_those_of_the_reader(open_console: OpenConsole, s
     # The clock is at 03:53:40 in Madrid, and the job has an hour from ten seconds before.
     expect(time).to_contain_text("04:53:30")
     expect(time).to_have_attribute("datetime", "2026-11-30T03:53:30.000Z")
+
+
+def test_times_that_a_job_wrote_stay(open_console: OpenConsole) -> None:
+    """What a message says about a file of some time is the file's name, and not converted."""
+    said = "part 2026-03-01 02:30:00 UTC is missing"
+    world = World(script(s0={"always_fail": True, "message": said}))
+    run_id = world.start(chain(1))
+    world.run_to_end(run_id)
+    page = open_console(world.services, path=f"/runs/{run_id}")
+    expect(page.get_by_label("Why it is where it is")).to_contain_text(said)
 
 
 def test_only_tolerated_failures_are_called_so(open_console: OpenConsole, shown: Showcase) -> None:

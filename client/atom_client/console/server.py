@@ -17,6 +17,7 @@ from atom_client.console.runs import runs
 from atom_client.console.schedules import schedules
 from atom_client.console.starts import starts
 from atom_client.console.timelines import timelines
+from atom_client.text import mark_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,13 +37,23 @@ class _Quiet(WSGIRequestHandler):
         """Print nothing."""
 
 
+def _marking_times(app: WSGIApplication) -> WSGIApplication:
+    """Mark the times in the answers of an application, each of which has a thread of its own."""
+
+    def answered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        mark_times()
+        return app(environ, start_response)
+
+    return answered
+
+
 class ConsoleServer:
     """Serves the console in a thread until it is closed; port 0 means any free one."""
 
     def __init__(self, console: Console, *, port: int = 0) -> None:
         self.app = create_app(console, BLUEPRINTS)
         self._feeds = console.feeds
-        self._listen(self.app, console.token, port)
+        self._listen(_marking_times(self.app), console.token, port)
 
     def _listen(self, app: WSGIApplication, token: str, port: int) -> None:
         self._server = make_server(HOST, port, app, threaded=True, request_handler=_Quiet)
@@ -73,7 +84,7 @@ class LaterConsoleServer(ConsoleServer):
         self._made: Flask | None = None
         self._making = threading.Lock()
         self._feeds = None
-        self._listen(self._answer, token, 0)
+        self._listen(_marking_times(self._answer), token, 0)
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         with self._making:

@@ -62,8 +62,8 @@ class SchedulesPage {
           ])}
       ${instants.length ? this.renderInstants(file, instants, isPaused) : ""}
       ${file.change_lines.length
-        ? html`<details><summary>Last change: ${foreign(file.change_lines[0])}</summary>
-            <ul>${file.change_lines.slice(1).map((line) => html`<li>${foreign(line)}</li>`)}</ul></details>`
+        ? html`<details><summary>Last change: ${sentence(file.change_lines[0])}</summary>
+            <ul>${file.change_lines.slice(1).map((line) => html`<li>${sentence(line)}</li>`)}</ul></details>`
         : ""}
     </section>`;
   }
