@@ -42,6 +42,16 @@ def test_address_with_another_token_is_adopted_in_the_same_tab(open_console: Ope
     expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
 
 
+def test_link_opens_in_a_new_tab(open_console: OpenConsole) -> None:
+    """A new tab gets the token from the others, as a browser does not copy it."""
+    world = World()
+    run_id = world.start(chain(1))
+    page = open_console(world.services)
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name=run_id).click(modifiers=["Control"])
+    expect(opened.value.get_by_role("heading", level=1)).to_contain_text(run_id)
+
+
 def test_page_that_cannot_be_shown_can_be_tried_again(open_console: OpenConsole) -> None:
     """A run that does not exist yet is shown once it does."""
     world = World()

@@ -43,7 +43,7 @@ export function toolbar(label, buttons) {
   const shown = buttons.map(([words, act, why]) => [words, act, about.read_only ? READ_ONLY : why]);
   const reasons = [...new Set(shown.map(([, , why]) => why).filter(Boolean))];
   return html`<div class="toolbar" role="group" aria-label=${clean(label)}>
-    ${shown.map(([words, act, why]) => html`<button type="button" ?disabled=${Boolean(why)} @click=${act}>${words}</button>`)}
+    ${shown.map(([words, act, why]) => html`<button type="button" aria-disabled=${why ? "true" : "false"} @click=${() => why || act()}>${words}</button>`)}
     ${reasons.map((why) => html`<span class="quiet">${why}</span>`)}
   </div>`;
 }

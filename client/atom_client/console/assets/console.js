@@ -134,7 +134,7 @@ async function begin() {
     byId("content").focus();
   });
   window.history.scrollRestoration = "manual";
-  if (!adoptToken()) {
+  if (!(await adoptToken())) {
     state.error = "Open the address that `atom-workflows console` printed: it contains the token of this console.";
     return draw();
   }

@@ -50,7 +50,7 @@ class LettersPage {
     const empty = letters.length ? "" : none;
     return html`<h1>Dead letters</h1>
       <p class="quiet">Events that could not be handled. Reading them holds them for a moment: a letter that another
-        command is reading now is missing here. <button type="button" ?disabled=${this.isReading} @click=${after}>${
+        command is reading now is missing here. <button type="button" aria-disabled=${this.isReading ? "true" : "false"} @click=${() => this.isReading || this.read()}>${
           this.isReading ? "Reading …" : "Read again"}</button></p>
       ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       ${toolbar("Actions on dead letters", [
