@@ -115,6 +115,7 @@ def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str
         console.pictures.keep(feed.state.run, nodes)
         return {
             **explained.answer,
+            "why_fixed": console.why_fixed(run),
             "steps": step_rows(steps, explained.loops),
             "at": f"{feed.name}.{version}",
             "reads": feed.documents_read + feed.state.reads,

@@ -99,7 +99,8 @@ def show_run(run_id: str) -> Response:
     nodes = read_outlines_without_items(console.services.store, run) if has_steps else {}
     console.pictures.keep(run, nodes)
     seen = look_around_nodes(console.services, run, nodes)
-    return answer({**run_answer(seen), "steps": step_rows(seen.steps, seen.loops)})
+    fixed = console.why_fixed(run)
+    return answer({**run_answer(seen), "why_fixed": fixed, "steps": step_rows(seen.steps, seen.loops)})
 
 
 @runs.get("/runs/<run_id>/steps/<step_id>")
@@ -114,6 +115,7 @@ def show_step(run_id: str, step_id: str) -> Response:
             **step_details(seen, attempts),
             "workflow": run.workflow,
             "run_state": run.state.value,
+            "why_fixed": this_console().why_fixed(run),
             "facts": [list(fact) for fact in deciding_facts(seen)],
             "attempts_text": attempts_text(seen.step) if seen.step.attempt else "",
             "declared_outputs": list(seen.step.outputs),

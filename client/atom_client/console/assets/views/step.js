@@ -77,7 +77,7 @@ function draw(view) {
     )}
     <h1>${foreign(shown.id)} ${state(shown.state)}${tag("tolerated", shown.tolerated)}</h1>
     ${asOf({ time: data.as_of, isBusy: view.isBusy, status: view.status, problem: view.problem, error: view.error, refresh: view.refresh })}
-    ${stepActions({ id: run, state: data.run_state }, shown, view.refresh)}
+    ${stepActions({ id: run, state: data.run_state }, shown, view.refresh, data.why_fixed)}
     <section aria-label="Why it is where it is" class="why"><p>${sentence(data.text)}</p>
       ${factList(facts, (name, value) => (name === "log" ? outside(value) : sentence(value)))}
       ${data.notes.map((note) => html`<p class="warning">${sentence(note)}</p>`)}</section>
