@@ -12,7 +12,7 @@ from functools import cache
 
 import click
 
-from atom_client.cli.actor import current_actor
+from atom_client.cli.actor import current_actor, local_actor
 from atom_client.cli.history import NoPlatform
 from atom_client.cli.platform import (
     FIRESTORE_HOST,
@@ -73,7 +73,8 @@ def serve_console(options: ConsoleOptions) -> None:
         services=services,
         token=new_token(),
         place="the local platform" if is_local else "this folder's history" if is_history else project_meant(),
-        actor="" if options.read_only else current_actor(),
+        # Whatever a history's console changes is on a local platform.
+        actor="" if options.read_only else local_actor() if is_history else current_actor(),
         read_only=options.read_only,
         own_platforms=OwnPlatforms() if is_history else None,
         feeds=None if is_history else Feeds(listener_of(services)),
