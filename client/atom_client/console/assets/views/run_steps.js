@@ -1,13 +1,14 @@
 // The steps of a run as a table: filtered, searched and sorted here, since all of them have been read.
 
 import { go, to, withQuery } from "../address.js";
-import { clean, duration, foreign, secondsBetween, state } from "../format.js";
+import { clean, duration, foreign, secondsBetween, sentence, state } from "../format.js";
 import { afterTyping, goToPage, moveInRows, pageNumber, pager, sortable, stateChoice, tag } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { Items } from "./items.js";
 
 const STATES = ["PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
+const ENDED = new Set(["SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]);
 const PAGE = 200;
 
 // How each column compares two steps; `started` keeps the order in which they were read.
@@ -50,6 +51,15 @@ function change(changes, options) {
   go(withQuery({ page: null, ...changes }), options);
 }
 
+// Return the steps with those that have not begun at the end, nearest first; `next` has the nearest ones.
+function nearestFirst(all, next) {
+  if (!next.length) return all;
+  const places = new Map(next.map((one, place) => [one.id, place]));
+  const isWaiting = (step) => step.state === "PENDING";
+  const place = (step) => (step.phase === "finally" ? next.length + 1 : 0) + (places.get(step.id) ?? next.length);
+  return [...all.filter((step) => !isWaiting(step)), ...all.filter(isWaiting).sort((a, b) => place(a) - place(b))];
+}
+
 // Return the steps that the address asks for, in its order.
 function choose(all, query, now) {
   const text = (query.get("q") ?? "").toLowerCase();
@@ -68,7 +78,9 @@ function draw(view) {
   const all = data.steps;
   if (!all.length) return html`<section aria-label="Steps"><p>The run has no steps to show.</p></section>`;
   const { query } = view;
-  const chosen = choose(all, query, data.as_of);
+  const next = data.next ?? [];
+  const chosen = choose(nearestFirst(all, next), query, data.as_of);
+  view.waits = new Map(next.map((one) => [one.id, one.text]));
   const counts = Object.fromEntries(STATES.map((name) => [name, 0]));
   for (const step of all) counts[step.state] += 1;
   const states = query.getAll("state");
@@ -122,9 +134,15 @@ function row(view, step) {
       <td data-name="State">${state(step.state)}${tag("tolerated", step.tolerated)}</td>
       <td data-name="Attempts" class="number">${step.attempts || ""}</td>
       <td data-name="Duration" class="number">${lasting(view, step)}</td>
-      <td data-name="Message">${step.items ? fold(view, step, items) : nothing}${step.remark ? foreign(step.remark) : nothing}</td>
+      <td data-name="Message">${step.items ? fold(view, step, items) : nothing}${step.remark ? foreign(step.remark) : nothing}${waits(view, step)}</td>
     </tr>
     ${items ? html`<tr class="opened"><td colspan="5">${items.render()}</td></tr>` : nothing}`;
+}
+
+// Why a step that is near has not begun, or is not tried again yet.
+function waits(view, step) {
+  const text = ENDED.has(step.state) || step.state === "RUNNING" ? "" : view.waits.get(step.id);
+  return text ? html` <span class="quiet">${sentence(text)}</span>` : nothing;
 }
 
 // A loop is one row with the counts of its items, until someone opens it.
