@@ -55,7 +55,11 @@ def find_next(seen: Seen, *, most: int = MOST_NEXT) -> list[NextStep]:
     needs = _Needs(open_nodes | steps)
     waiting = [step for step in steps.values() if step.state is StepState.PENDING and not step.is_released]
     depths = needs.depths(step.id for step in waiting)
-    waiting.sort(key=lambda step: (step.phase is Phase.FINALLY, depths[step.id], len(needs.of(step.id)), step.id))
+    by_depth = {step.id: (step.phase is Phase.FINALLY, depths[step.id]) for step in waiting}
+    # Of thousands, only those that may be among the first ones are looked at further.
+    last = sorted(by_depth.values())[:most][-1:]
+    waiting = [step for step in waiting if by_depth[step.id] <= last[0]]
+    waiting.sort(key=lambda step: (by_depth[step.id], len(needs.of(step.id)), step.id))
     for step in waiting[: most - len(found)]:
         names = needs.of(step.id)
         text = "waits for the main part to end" if MAIN_END_ID in step.depends_on else f"waits for {_named(names)}"
@@ -119,7 +123,7 @@ class _Needs:
         The search goes on through those that `through` accepts. The caller makes each known before the next one.
         """
         for node_id in node_ids:
-            pending = [node_id]
+            pending = [] if node_id in known else [node_id]
             while pending:
                 name = pending[-1]
                 missing = [
