@@ -241,7 +241,7 @@ def _runs_lines(
                 counted_at = time.monotonic()
                 keys |= state.open_ids()
             known = list(known_runs([state.runs[key] for key in keys if key in state.runs], []))
-        listed = [one for one in known if wanted.matches(one.fields) and one.id.startswith(wanted.id_begins)]
+        listed = [one for one in known if wanted.matches(one)]
         # From the newest runs, one goes because newer ones have come; from the open ones, because it has ended.
         left = keys if listened.states else {one.id for one in known}
         gone = sorted(left - {one.id for one in listed})

@@ -14,11 +14,11 @@ from atom_client.errors import Failure
 from atom_client.text import name_of
 from atom_client.views.as_json import items_object, moment_text
 from atom_client.views.attempts import step_details, time_attempts, unlisted_attempts
+from atom_client.views.counted_reads import CountedReads
 from atom_client.views.explanations import look_around_nodes, look_at_step
 from atom_client.views.items import read_loop, read_page
 from atom_client.views.queries import read_outlines_without_items
 from atom_client.views.run_list import (
-    MOST_RUNS_LOOKED_AT,
     NoSuchPage,
     RunFilter,
     RunsPage,
@@ -52,7 +52,8 @@ def list_runs() -> Response:
     A number past the last page means the last page.
     """
     console, now = this_console(), this_console().services.clock.now()
-    store, wanted, number = console.services.store, wanted_runs(now), number_of("page", 1, most=_MOST_PAGES)
+    store = CountedReads(console.services.store)
+    wanted, number = wanted_runs(now), number_of("page", 1, most=_MOST_PAGES)
     page: RunsPage | None = None
     live: dict[str, Any] = {}
     if console.feeds is not None:
@@ -68,7 +69,8 @@ def list_runs() -> Response:
             "page": number,
             "page_size": RUNS_PER_PAGE,
             "is_complete": page.is_complete,
-            "most_searched": MOST_RUNS_LOOKED_AT,
+            "most_searched": wanted.most_searched,
+            "documents": store.documents,
             "unreadable": list(page.unreadable),
             "text": "" if page.runs or page.unreadable else describe_none(wanted),
             "as_of": moment_text(now),

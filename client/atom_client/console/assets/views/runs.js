@@ -101,7 +101,7 @@ function filters(query) {
     if (value) change({ label: [...labels.filter((one) => one !== value), value] });
   };
   return html`<search><form class="filters" aria-label="Which runs are listed" @submit=${(event) => event.preventDefault()}>
-    ${text("id", "Id begins with", { type: "search" })}
+    ${text("q", "Search", { type: "search", hint: "id, workflow, file or label" })}
     ${text("workflow", "Workflow or file")}
     ${text("since", "Created since", { list: "since", hint: "such as 24h or 2026-03-01" })}
     <datalist id="since">${SINCE.map((one) => html`<option value=${one}></option>`)}</datalist>
@@ -127,11 +127,15 @@ function list(view) {
   const unreadable = page.unreadable.length
     ? html`<p class="warning">Not shown, since a newer version wrote them: ${page.unreadable.map((id) => html`${foreign(id)} `)}</p>`
     : nothing;
-  if (!page.runs.length) return html`${unreadable}<p role="status">${foreign(page.text || "No run is like this any more.")}</p>`;
+  if (!page.runs.length) {
+    const newest = page.is_complete ? "" : ` Only the newest ${page.most_searched.toLocaleString("en")} runs were searched.`;
+    return html`${unreadable}<p role="status">${foreign(page.text || "No run matches any more.")}${newest}</p>`;
+  }
   return html`${unreadable}
     <p class="quiet" role="status">${counted(page.total, "run")}${page.is_complete
       ? nothing
-      : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}</p>
+      : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}${
+      query.has("q") ? `. ${counted(page.documents, "document")} read.` : nothing}</p>
     <table class="cards" aria-label="Runs" @keydown=${moveInRows}>
       <thead><tr>
         <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>
