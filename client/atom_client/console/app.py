@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from atom_client.console.feeds import Feeds
 from atom_client.console.guard import RESPONSE_HEADERS, refuse
 from atom_client.console.known_pictures import KnownPictures
+from atom_client.console.watched_items import KnownPages
 from atom_client.errors import INVALID_USE, Failure, explain
 from atom_client.views.as_json import VERSION
 from atom_client.views.dead_letters import Desk
@@ -67,6 +68,7 @@ class Console:
     # What is watched; None if nothing changes.
     feeds: Feeds | None = None
     pictures: KnownPictures = field(default_factory=KnownPictures)
+    item_pages: KnownPages = field(default_factory=KnownPages)
     # Only one request at a time may hold dead letters: they would hide them from each other.
     desk_lock: threading.Lock = field(default_factory=threading.Lock)
 

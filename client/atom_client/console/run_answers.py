@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_client.text import clip
-from atom_client.views.as_json import moment_text, step_object
+from atom_client.views.as_json import items_object, moment_text, step_object
 from atom_client.views.lines import line_text
 from atom_client.views.next_steps import find_next, next_sentence
 from atom_client.views.run_facts import run_facts
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from atom_client.views.items import ItemsPage
     from atom_client.views.loops import LoopView
     from atom_client.views.seen import Seen
     from atom_workflows.core.records import RunRecord, StepRecord
@@ -73,3 +75,16 @@ def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> lis
             row["items"] = {**loop.as_fields(), "text": loop.describe()}
         rows.append(row)
     return rows
+
+
+def items_answer(run: RunRecord, page: ItemsPage) -> dict[str, Any]:
+    """Return a page of items as the page shows it."""
+    found = items_object(run, page)
+    return {**found, "items": item_rows(page.items), "text": page.loop.describe()}
+
+
+def item_rows(items: Iterable[StepRecord]) -> list[dict[str, Any]]:
+    """Return items as `step_rows` returns steps, each with its index and value."""
+    items = list(items)
+    rows = zip(step_rows(items, {}), items, strict=True)
+    return [{**row, "index": item.index, "item": json.loads(item.item or "null")} for row, item in rows]

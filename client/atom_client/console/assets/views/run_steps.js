@@ -21,18 +21,27 @@ const ORDERS = {
 const ASCENDING = new Set(["step", "state"]);
 
 export function steps({ model, query, redraw }) {
-  const view = { model, query, redraw, loops: new Map(), refreshes: model.refreshes };
+  const view = { model, query, redraw, loops: new Map(), refreshes: model.refreshes, wasLive: model.isLive };
+  model.watchItems({
+    pages: () => [...view.loops].filter(([, items]) => items.page).map(([step, items]) => [step, items.number]),
+    take: (news) => {
+      for (const [step, changed] of Object.entries(news)) view.loops.get(step)?.take(changed);
+    },
+  });
   return {
     render: () => draw(view),
     update: (changed) => {
       view.query = changed.query;
     },
-    // When the run has been read again, so are the items of its open loops.
+    // When the run has been read again or has ended, the items of its open loops are read again.
     changed: () => {
-      if (view.refreshes === model.refreshes) return;
+      const hasEnded = view.wasLive && model.status === "ended";
+      view.wasLive = model.isLive;
+      if (view.refreshes === model.refreshes && !hasEnded) return;
       view.refreshes = model.refreshes;
       view.loops.forEach((items) => items.open());
     },
+    close: () => model.watchItems(null),
   };
 }
 
@@ -148,9 +157,12 @@ function waits(view, step) {
 // A loop is one row with the counts of its items, until someone opens it.
 function fold(view, step, items) {
   const toggle = () => {
-    if (items) view.loops.delete(step.id);
-    else {
-      const opened = new Items(view.model.run.id, step.id, view.redraw);
+    if (items) {
+      view.loops.delete(step.id);
+      view.model.itemsChanged();
+    } else {
+      const { model, redraw } = view;
+      const opened = new Items({ run: model.run.id, step: step.id, redraw, onOpen: () => model.itemsChanged(), isLive: () => model.isLive });
       view.loops.set(step.id, opened);
       opened.open(1);
     }
