@@ -47,26 +47,33 @@ RETRY_WORDS: Final = RerunWords(
 def cancel(run_id: str) -> Response:
     """Cancel a run, or say what that would do."""
     console, given = this_console(), Given()
-    store, now = console.services.store, given.flag("now")
-    run = _read(run_id)
+    run, now = read_run_to_change(run_id), given.flag("now")
+    services = console.services_to_change(run)
+    store = services.store
     plan = plan_cancellation(store, run, now=now)
     if given.flag("dry_run"):
         return answer({**plan.as_fields(), "lines": list(plan.sentences()), "seen": plan.digest, "dry_run": True})
     given.require_seen(plan.digest, f"run {run.id}")
     reason = given.text("reason")
-    cancel_run(console.services, run.id, actor=console.actor, reason=reason, now=now, retries=run.retries)
-    return answer({**plan.as_fields(), "lines": list(cancelled_lines(store, run.id))})
+
+    def has_ended() -> bool:
+        # The platform of a single run ends with it, but its history stays.
+        kept = None if services is console.services else read_run(console.services.store, run.id)
+        return kept is not None and kept.state.is_terminal
+
+    cancel_run(services, run.id, actor=console.actor, reason=reason, now=now, retries=run.retries, has_ended=has_ended)
+    return answer({**plan.as_fields(), "lines": list(cancelled_lines(console.services.store, run.id))})
 
 
 @actions.post("/runs/<run_id>/retry")
 def retry(run_id: str) -> Response:
     """Rerun steps of a run, or say which would rerun."""
     console, given = this_console(), Given()
-    services = console.services
     chosen = Chosen(given.texts("from"), given.texts("only"), given.flag("failed"))
     if chosen.failed and not chosen.is_selective:
         raise Misuse("`failed` adds to `from` and `only`; without them, what did not succeed runs again anyway")
-    run = _read(run_id)
+    run = read_run_to_change(run_id)
+    services = console.services_to_change(run)
     plan = plan_rerun(services, run, chosen, RETRY_WORDS)
     if given.flag("dry_run"):
         rows = [] if plan.has_never_begun else list(plan.rows())
@@ -93,7 +100,8 @@ def retry(run_id: str) -> Response:
 @actions.get("/runs/<run_id>/repair")
 def show_form(run_id: str) -> Response:
     """Answer with the file that started a run, and its parameters."""
-    services, run = this_console().services, _read(run_id)
+    run = read_run_to_change(run_id)
+    services = this_console().services_to_change(run)
     require_reusable(run, now=services.clock.now())
     found: dict[str, Any] = {"run_id": run.id, "file": None, "problem": None, "params": []}
     try:
@@ -113,7 +121,8 @@ def show_form(run_id: str) -> Response:
 def repair(run_id: str) -> Response:
     """Repair an ended run by a new one, or show the plan."""
     console, given = this_console(), Given()
-    services, run = console.services, _read(run_id)
+    run = read_run_to_change(run_id)
+    services = console.services_to_change(run)
     require_reusable(run, now=services.clock.now())
     sent = given.file()
     if sent is None:
@@ -155,7 +164,7 @@ def _require_preview(given: Given) -> None:
         raise Failure("the new run cannot be started as requested; the preview shows why")
 
 
-def _read(run_id: str) -> RunRecord:
+def read_run_to_change(run_id: str) -> RunRecord:
     """Return the run with exactly this id; changes accept no abbreviated ids."""
     run = read_run(this_console().services.store, run_id)
     if run is None:

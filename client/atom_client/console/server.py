@@ -11,8 +11,11 @@ from atom_client.console.actions import actions
 from atom_client.console.app import Console, create_app
 from atom_client.console.files import files
 from atom_client.console.graphs import graphs
+from atom_client.console.histories import histories
 from atom_client.console.letters import letters
 from atom_client.console.live import live
+from atom_client.console.live_steps import live_steps
+from atom_client.console.marks import marks
 from atom_client.console.runs import runs
 from atom_client.console.schedules import schedules
 from atom_client.console.starts import starts
@@ -27,7 +30,10 @@ if TYPE_CHECKING:
     from flask import Flask
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs, live, graphs, timelines, actions, starts, files, schedules, letters]
+BLUEPRINTS: Final = [
+    *(runs, live, live_steps, histories, graphs, timelines),
+    *(actions, marks, starts, files, schedules, letters),
+]
 
 
 class _Quiet(WSGIRequestHandler):

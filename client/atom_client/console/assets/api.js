@@ -67,7 +67,7 @@ export async function post(path, body, signal) {
   return (await send(path, { ...options, body: JSON.stringify(body) })).json();
 }
 
-// Call `onLine` with each JSON line of an answer that never ends by itself.
+// Call `onLine` with each JSON line of an answer that does not end by itself; an empty line has no members.
 export async function follow(path, onLine, signal) {
   const response = await send(path, { headers: headers(), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -77,7 +77,7 @@ export async function follow(path, onLine, signal) {
     if (done) return;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
-    for (const line of lines) if (line) onLine(JSON.parse(line));
+    for (const line of lines) onLine(line ? JSON.parse(line) : {});
   }
 }
 

@@ -10,6 +10,8 @@ import { html, render } from "./vendor/lit-html/lit-html.js";
 
 const MOST_ROWS = 100;
 const PAUSE_MS = 300;
+// Members of a preview that list why it cannot be confirmed.
+const PROBLEMS = ["problems", "param_problems", "output_problems"];
 
 let opened = null;
 
@@ -99,7 +101,7 @@ class ActionDialog {
   get canConfirm() {
     const { plan } = this;
     if (plan === null || this.sending || plan.refused || plan.ids?.length === 0) return false;
-    return !plan.problems?.length && !plan.param_problems?.length;
+    return !PROBLEMS.some((name) => plan[name]?.length);
   }
 
   async confirm() {
@@ -132,6 +134,7 @@ class ActionDialog {
         ${plan ? [drawPlan(plan, action.words), action.show(plan)] : error ? "" : html`<p class="quiet">${missing || "Asking what it will do …"}</p>`}
       </section>
       ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : ""}
+      ${error && !plan && !missing ? html`<button type="button" @click=${() => this.preview()}>Ask again</button>` : ""}
       <div class="buttons">
         <button type="button" @click=${() => this.close()}>${sending ? "Close (it goes on)" : "Change nothing"}</button>
         <button type="button" class=${action.isFinal ? "final" : "main"} ?disabled=${!this.canConfirm}
@@ -165,4 +168,10 @@ export function reasonField(options, change) {
   return html`<label class="field"><span>Reason <span class="quiet">(recorded with your name)</span></span>
     <input type="text" maxlength="500" autocomplete="off" .value=${options.reason}
       @input=${(event) => change({ reason: event.target.value }, { decides: false })}></label>`;
+}
+
+// One of several values of an option.
+export function choice(name, value, words, options, change) {
+  return html`<label class="check"><input type="radio" name=${name} .checked=${options[name] === value}
+    @change=${() => change({ [name]: value })}> ${words}</label>`;
 }

@@ -9,11 +9,11 @@ const MODES = { int: "numeric", number: "decimal" };
 
 // `values` holds the texts of the params that were given; a param that is not in it has its default. `change` is
 // called with a name and a text, or with undefined to take the default again.
-export function paramsForm({ params, values, problems, change }) {
+export function paramsForm({ params, values, problems, change, legend = "Parameters" }) {
   const named = new Set(params.map((one) => one.name));
   const others = problems.filter((one) => !named.has(one.param));
   if (!params.length && !others.length) return "";
-  return html`<fieldset class="params"><legend>Parameters</legend>
+  return html`<fieldset class="params"><legend>${legend}</legend>
     ${others.map((one) => html`<p class="problem">${sentence(one.message)}
       ${one.param !== null && Object.hasOwn(values, one.param)
         ? html`<button type="button" @click=${() => change(one.param, undefined)}>Leave ${foreign(one.param)} out</button>` : ""}</p>`)}

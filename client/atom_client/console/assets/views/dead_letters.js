@@ -65,16 +65,17 @@ class LettersPage {
   }
 
   renderTable(letters) {
-    return html`<div class="scroll" tabindex="0" role="region" aria-label="Dead letters"><table class="letters">
+    return html`<div class="scroll" tabindex="0" role="region" aria-label="Dead letters"><table class="letters cards">
       <thead><tr><th scope="col">Choose</th><th scope="col">Letter</th><th scope="col">Topic</th><th scope="col">Dead since</th>
         <th scope="col">Deliveries</th><th scope="col">Run</th><th scope="col">Reason</th></tr></thead>
       <tbody>${repeat(letters, (one) => one.id, (one) => html`<tr>
         <td><input type="checkbox" aria-label="Choose letter ${one.id}" .checked=${this.chosen.has(one.id)}
           @change=${(event) => this.choose(one.id, event.target.checked)}></td>
         <th scope="row"><a href=${to("dead-letters", one.id)}>${foreign(one.id)}</a></th>
-        <td>${foreign(one.topic)}</td><td>${moment(one.dead_since)}</td><td>${one.deliveries ?? ""}</td>
-        <td>${one.run_id ? html`<a href=${to("runs", one.run_id)}>${foreign(one.run_id)}</a>` : ""}</td>
-        <td>${sentence(one.reason)}${one.replay_may_succeed ? "" : html` <span class="quiet">(a replay cannot help)</span>`}</td>
+        <td data-name="Topic">${foreign(one.topic)}</td><td data-name="Dead since">${moment(one.dead_since)}</td>
+        <td data-name="Deliveries">${one.deliveries ?? ""}</td>
+        <td data-name="Run">${one.run_id ? html`<a href=${to("runs", one.run_id)}>${foreign(one.run_id)}</a>` : ""}</td>
+        <td data-name="Reason">${sentence(one.reason)}${one.replay_may_succeed ? "" : html` <span class="quiet">(a replay cannot help)</span>`}</td>
       </tr>`)}</tbody></table></div>`;
   }
 }

@@ -78,8 +78,9 @@ function draw(view) {
   return html`${crumbs(...above)}
     <h1>${foreign(run.id)} ${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</h1>
     ${asOf({ ...time, refresh: () => model.refresh() })}
-    ${runActions(run, () => model.refresh())}
-    <section aria-label="Why it is where it is" class="why"><p>${sentence(why.text)}</p>${reasons(view)}</section>
+    ${runActions(run, () => model.refresh(), model.data.why_fixed, model.steps)}
+    <section aria-label="Why it is where it is" class="why"><p>${sentence(why.text)}</p>${reasons(view)}
+      ${model.data.next_text ? html`<p>${sentence(model.data.next_text)}</p>` : nothing}</section>
     ${warnings.map((one) => html`<p class="warning">${sentence(one)}</p>`)}
     <nav class="tabs" aria-label="Views of the run"><ul>${RUN_TABS.map((tab, number) => html`<li><a
       href=${number ? to("runs", run.id, tab.name) : to("runs", run.id)}

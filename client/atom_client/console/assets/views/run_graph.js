@@ -24,10 +24,11 @@ export async function graph({ model, query, redraw }) {
     },
     changed: () => {
       view.drawn?.setSteps(model.steps);
-      if (model.steps.length > (view.data.steps ?? 0) && Date.now() - view.readAt > AGAIN) readAgain(view);
+      if (model.steps.length > (view.data.steps ?? 0)) readSoon(view);
     },
     close: () => {
       view.isClosed = true;
+      clearTimeout(view.timer);
       view.drawn?.close();
     },
   };
@@ -63,6 +64,17 @@ function foldOf(query) {
 function read(view) {
   view.readAt = Date.now();
   return get(`${path`/runs/${view.model.run.id}/graph`}?${view.wanted}`);
+}
+
+function readSoon(view) {
+  view.isDue = true;
+  view.timer ||= setTimeout(async () => {
+    view.isDue = false;
+    await readAgain(view);
+    view.timer = 0;
+    // More may have come while this was read.
+    if (view.isDue && !view.isClosed) readSoon(view);
+  }, Math.max(0, view.readAt + AGAIN - Date.now()));
 }
 
 async function readAgain(view) {

@@ -5,6 +5,7 @@ import { get, path } from "../api.js";
 import { counted, duration, foreign, moment, sentence, state } from "../format.js";
 import { pager, TypedText } from "../parts.js";
 import { Chart } from "../timeline/chart.js";
+import { everySecond, serverNow } from "../ticking.js";
 import { ORDERS, Rows } from "../timeline/rows.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
@@ -16,10 +17,14 @@ const MOST_ON_PATH = 30;
 const ZOOMS = [1, 2, 4, 8, 16];
 
 export async function timeline({ model, query, redraw }) {
-  const view = { model, query, redraw, opened: new Set(), hasAllOfPath: false, error: null, wasOpen: model.isOpen };
+  const view = {
+    ...{ model, query, redraw, opened: new Set(), hasAllOfPath: false, error: null, wasOpen: model.isOpen },
+    ...{ refreshes: model.refreshes, asked: 0, timer: 0, isDue: false, isClosed: false },
+  };
   view.typed = new TypedText((text) => change({ q: text }), 100);
   view.chart = new Chart({ hrefOf: (id) => to("runs", model.run.id, "steps", id), toggle: (row) => toggle(view, row) });
   await read(view);
+  const stop = everySecond(() => grow(view));
   return {
     render: () => draw(view),
     update: ({ query: changed }) => {
@@ -28,12 +33,14 @@ export async function timeline({ model, query, redraw }) {
     },
     // The times of all steps are computed again when the run is read again, and while it is followed, now and then.
     changed: () => {
-      const hasEnded = view.wasOpen && !model.isOpen;
-      view.wasOpen = model.isOpen;
-      if (model.isBusy || hasEnded) read(view);
+      const isAnother = view.refreshes !== model.refreshes || (view.wasOpen && !model.isOpen);
+      Object.assign(view, { wasOpen: model.isOpen, refreshes: model.refreshes });
+      if (isAnother) read(view);
       else if (model.isLive) readSoon(view);
     },
     close: () => {
+      view.isClosed = true;
+      stop();
       clearTimeout(view.timer);
       view.chart.close();
     },
@@ -41,22 +48,36 @@ export async function timeline({ model, query, redraw }) {
 }
 
 function readSoon(view) {
+  view.isDue = true;
   view.timer ||= setTimeout(async () => {
+    view.isDue = false;
     await read(view);
     view.timer = 0;
+    // More may have changed while this was read.
+    if (view.isDue && !view.isClosed) readSoon(view);
   }, Math.max(AGAIN, 5 * (view.took ?? 0)));
 }
 
+// While the run is followed, the bars of what has not ended grow with the clock; nothing is read for that.
+function grow(view) {
+  if (!view.model.isLive || !view.model.isOpen) return;
+  view.chart.grow(serverNow() - Date.parse(view.all.data.as_of));
+}
+
+// Only the latest answer counts, in whichever order they come.
 async function read(view) {
   const began = performance.now();
+  const asked = ++view.asked;
   try {
-    view.all = new Rows(await get(path`/runs/${view.model.run.id}/timeline`));
+    const data = await get(path`/runs/${view.model.run.id}/timeline`);
+    if (asked !== view.asked || view.isClosed) return;
+    view.all = new Rows(data);
     view.error = null;
     view.took = performance.now() - began;
     show(view);
   } catch (error) {
     if (!view.all) throw error;
-    view.error = error.message;
+    if (asked === view.asked) view.error = error.message;
   }
   view.redraw();
 }

@@ -42,7 +42,10 @@ export async function runs({ query, about, redraw }) {
       view.query = changed.query;
       view.read();
     },
-    close: () => view.live?.close(),
+    close: () => {
+      view.number++;
+      view.live?.close();
+    },
   };
 }
 
@@ -59,22 +62,27 @@ function followRuns(view) {
     },
     onStatus: (status, problem) => {
       Object.assign(view, { status, problem });
+      if (status === "ended") view.error = problem || null;
       redraw();
     },
   });
 }
 
-// Replace the runs that are listed; new ones come first on the first page of the newest runs.
+// Replace the runs that are listed. On the first page of the newest runs, others come in at their place.
 function apply({ page, query }, { runs: changed = [], gone = [], ...others }) {
   if (others.as_of) setClock(others.as_of);
   const news = new Map(changed.map((run) => [run.id, run]));
   const listed = page.runs.map((run) => news.get(run.id) ?? run).filter((run) => !gone.includes(run.id));
-  const known = new Set(page.runs.map((run) => run.id));
-  const newest = page.runs[0]?.created_at ?? "";
-  const created = changed.filter((run) => !known.has(run.id) && (page.page > 1 || run.created_at >= newest));
-  const isShown = page.page === 1 && (query.get("sort") ?? "created") === "created";
-  if (isShown) listed.unshift(...created.sort((one, other) => (one.created_at < other.created_at ? 1 : -1)));
-  const total = page.total + (isShown ? created.length : 0) - (page.runs.length + (isShown ? created.length : 0) - listed.length);
+  let total = page.total - (page.runs.length - listed.length);
+  if (page.page === 1 && (query.get("sort") ?? "created") === "created") {
+    const known = new Set(page.runs.map((run) => run.id));
+    // An older one may already be on a later page.
+    const oldest = page.runs.length < page.page_size ? "" : page.runs.at(-1).created_at;
+    const entered = changed.filter((run) => !known.has(run.id) && run.created_at > oldest);
+    total += entered.length;
+    listed.push(...entered);
+    if (entered.length) listed.sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
+  }
   Object.assign(page, others, { runs: listed.slice(0, page.page_size), total });
 }
 
@@ -103,7 +111,7 @@ function filters({ query, typed }) {
     if (value) change({ label: [...labels.filter((one) => one !== value), value] });
   };
   return html`<search><form class="filters" aria-label="Which runs are listed" @submit=${(event) => event.preventDefault()}>
-    ${text("id", "Id begins with", { type: "search" })}
+    ${text("q", "Search", { type: "search", hint: "id, workflow, file or label" })}
     ${text("workflow", "Workflow or file")}
     ${text("since", "Created since", { list: "since", hint: "such as 24h or 2026-03-01" })}
     <datalist id="since">${SINCE.map((one) => html`<option value=${one}></option>`)}</datalist>
@@ -129,11 +137,15 @@ function list(view) {
   const unreadable = page.unreadable.length
     ? html`<p class="warning">Not shown, since a newer version wrote them: ${page.unreadable.map((id) => html`${foreign(id)} `)}</p>`
     : nothing;
-  if (!page.runs.length) return html`${unreadable}<p role="status">${foreign(page.text || "No run is like this any more.")}</p>`;
+  if (!page.runs.length) {
+    const newest = page.is_complete ? "" : ` Only the newest ${page.most_searched.toLocaleString("en")} runs were searched.`;
+    return html`${unreadable}<p role="status">${foreign(page.text || "No run matches any more.")}${newest}</p>`;
+  }
   return html`${unreadable}
     <p class="quiet" role="status">${counted(page.total, "run")}${page.is_complete
       ? nothing
-      : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}</p>
+      : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}${
+      query.has("q") ? `. ${counted(page.documents, "document")} read.` : nothing}</p>
     <table class="cards" aria-label="Runs" @keydown=${moveInRows}>
       <thead><tr>
         <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>

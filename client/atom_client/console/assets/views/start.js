@@ -1,6 +1,6 @@
 // Start a run: of a file that is sent with the message, or of one in a bucket. The form is made from its params.
 
-import { about, READ_ONLY } from "../about.js";
+import { about } from "../about.js";
 import { go, to } from "../address.js";
 import { post } from "../api.js";
 import { linkToRun, waitForRun } from "../begun.js";
@@ -142,7 +142,7 @@ class StartPage {
     const check = this.plan?.check;
     const of = (field) => (this.plan?.problems ?? []).filter((one) => one.field === field);
     return html`<h1>Start a run</h1>
-      ${about.read_only ? html`<p class="problem">${READ_ONLY}</p>` : ""}
+      ${about.read_only ? html`<p class="problem">${sentence(about.why_read_only)}</p>` : ""}
       <form aria-label="Start a run" @submit=${(event) => event.preventDefault()}>
         <label class="field"><span>In a bucket <span class="quiet">(instead of a file from here)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" placeholder="gs://BUCKET/workflows/nightly.yaml"
