@@ -25,7 +25,7 @@ class Stream:
     """The lines of one stream, with everything that they said so far."""
 
     def __init__(self, lines: Iterator[bytes], close: Callable[[], None]) -> None:
-        self._lines = lines
+        self.lines = lines
         self.close = close
         self.seen: list[dict[str, Any]] = []
         self.said: dict[str, Any] = {}
@@ -34,7 +34,7 @@ class Stream:
     def next(self) -> dict[str, Any]:
         """Return the next line that is not empty."""
         deadline = time.monotonic() + _WITHIN_S
-        for line in self._lines:
+        for line in self.lines:
             assert time.monotonic() < deadline, self.seen
             if line.strip():
                 said: dict[str, Any] = json.loads(line)

@@ -13,30 +13,30 @@ from flask import Blueprint, Response, request
 from atom_client.console.app import this_console
 from atom_client.console.filters import wanted_runs
 from atom_client.console.run_answers import run_answer, run_rows, step_rows
+from atom_client.console.watched_items import ItemsViewer, items_asked, news_of_items, watching_items
 from atom_client.errors import Failure, explain, is_temporary
 from atom_client.views.as_json import moment_text
 from atom_client.views.counted_reads import CountedReads
 from atom_client.views.explanations import look_around_nodes
 from atom_client.views.live_run import THE_RUN, LiveRun, steps_among
-from atom_client.views.live_runs import MOST_RUNS, LiveDocuments, LiveRuns
+from atom_client.views.live_runs import MOST_RUNS, LiveRuns
 from atom_client.views.queries import read_nodes_with_attempts
 from atom_client.views.run_list import OPEN_STATES, RunFilter, known_runs, timed_run
 from atom_client.views.run_references import require_run
-from atom_workflows.core.item_ids import expander_id, item_id, parse_item_id
-from atom_workflows.documents import run_path, step_path
+from atom_workflows.documents import run_path
 from atom_workflows.errors import StoreUnavailable
 from atom_workflows.run_documents import run_record
-from atom_workflows.step_documents import step_record
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from atom_client.console.app import Console
     from atom_client.console.feeds import Feed, Feeds, News
     from atom_client.views.loops import LoopView
     from atom_workflows.coordinator.services import Services
     from atom_workflows.core.records import RunRecord, StepRecord
-    from atom_workflows.ports import Document, Store
+    from atom_workflows.ports import Document
 
 live = Blueprint("live", __name__)
 
@@ -48,6 +48,9 @@ LEAST_PAUSE_S: Final = 0.1
 
 COUNT_EVERY_S: Final = 60.0
 """The steps of open runs in a list are counted again after this long, since their ends do not change the runs."""
+
+ITEMS_LOOK_S: Final = 0.25
+"""Pages of items have listeners of their own, which are looked at this often."""
 
 READS_PER_S: Final = 2.0
 """The budget for explaining a run, in documents per second."""
@@ -126,6 +129,7 @@ def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str
         console.pictures.keep(feed.state.run, nodes)
         return {
             **explained.answer,
+            "why_fixed": console.why_fixed(run),
             "steps": step_rows(explained.steps, explained.loops),
             "at": f"{feed.name}.{explained.version}",
             "reads": feed.documents_read + feed.state.reads,
@@ -136,27 +140,46 @@ def nodes_of(console: Console, run: RunRecord) -> dict[str, StepRecord]:
     """Return a run's nodes with their attempts, but without items: from its feed, if the console has feeds."""
     if console.feeds is None:
         return read_nodes_with_attempts(console.services.store, run)
-    with console.feeds.watch(run_key(run.id), lambda: WatchedRun(run)) as feed:
+    return _watched_run(console.feeds, run.id, lambda: run)[1]
+
+
+def run_and_nodes(console: Console, run_id: str) -> tuple[RunRecord, dict[str, StepRecord]]:
+    """Return a run and what `nodes_of` returns; of a run that is watched, nothing is read."""
+    store, feeds = console.services.store, console.feeds
+    if feeds is not None and feeds.knows(run_key(run_id)):
+        return _watched_run(feeds, run_id, lambda: require_run(store, run_id))
+    run = require_run(store, run_id)
+    return run, nodes_of(console, run)
+
+
+def _watched_run(feeds: Feeds, run_id: str, read: Callable[[], RunRecord]) -> tuple[RunRecord, dict[str, StepRecord]]:
+    with feeds.watch(run_key(run_id), lambda: WatchedRun(read())) as feed:
         feed.wait_until_known()
         with feed.locked() as state:
-            return dict(state.nodes)
+            return state.run, dict(state.nodes)
 
 
 @live.get("/runs/<run_id>/live")
 def follow_run(run_id: str) -> Response:
     """Stream what changes in a run, until it has ended."""
-    services, feeds, after = this_console().services, _feeds(), request.args.get("after", "")
+    console, feeds, after = this_console(), this_feeds(), request.args.get("after", "")
+    services, pages = console.services, items_asked()
     run = None if feeds.knows(run_key(run_id)) else require_run(services.store, run_id)
     run_id = run_id if run is None else run.id
 
     def lines() -> Iterator[dict[str, Any]]:
-        with feeds.watch(run_key(run_id), lambda: WatchedRun(run or require_run(services.store, run_id))) as feed:
-            yield from _run_lines(services, feed, _since(feed, after))
+        with (
+            feeds.watch(run_key(run_id), lambda: WatchedRun(run or require_run(services.store, run_id))) as feed,
+            watching_items(services.store, feeds, console.item_pages, feed.state.run, pages) as viewers,
+        ):
+            yield from _run_lines(services, feed, version_after(feed, after), viewers)
 
-    return _stream(lines())
+    return stream(lines())
 
 
-def _run_lines(services: Services, feed: Feed[WatchedRun], since: int) -> Iterator[dict[str, Any]]:
+def _run_lines(
+    services: Services, feed: Feed[WatchedRun], since: int, viewers: Mapping[str, ItemsViewer]
+) -> Iterator[dict[str, Any]]:
     """Yield changes as they come, each followed by what explains the run then, if that is due."""
     state, problem = feed.state, None
     # The first line comes at once, and shows that the connection works.
@@ -175,6 +198,8 @@ def _run_lines(services: Services, feed: Feed[WatchedRun], since: int) -> Iterat
         if state.is_deleted:
             yield {"error": f"run {state.run.id} was deleted while it was shown"}
             return
+        if items := news_of_items(viewers, news.keys):
+            yield {"items": items}
         explained = state.explain(services, feed)
         if explained.version != shown:
             shown = explained.version
@@ -189,6 +214,7 @@ def _run_lines(services: Services, feed: Feed[WatchedRun], since: int) -> Iterat
             return
         time.sleep(LEAST_PAUSE_S)
         pause = KEEP_ALIVE_S if shown >= since else min(KEEP_ALIVE_S, state.due_in())
+        pause = min(pause, ITEMS_LOOK_S) if viewers else pause
 
 
 def _changes(services: Services, feed: Feed[WatchedRun], news: News) -> dict[str, Any]:
@@ -226,19 +252,25 @@ def read_watched_runs(feeds: Feeds, wanted: RunFilter) -> tuple[list[Document], 
             return newest, {"at": f"{feed.name}.{version}", "reads": feed.documents_read, "note": state.note}
 
 
+def watch_newest(feeds: Feeds) -> AbstractContextManager[Feed[LiveRuns]]:
+    """Watch the newest runs of all workflows, as the list of runs does."""
+    key, listened = _runs_feed(RunFilter())
+    return feeds.watch(key, lambda: LiveRuns(listened))
+
+
 # Not below /runs, since a workflow may be named `live`.
 @live.get("/live/runs")
 def follow_runs() -> Response:
     """Stream the runs of a list that change, until the page is closed."""
-    services, feeds, after = this_console().services, _feeds(), request.args.get("after", "")
+    services, feeds, after = this_console().services, this_feeds(), request.args.get("after", "")
     wanted = wanted_runs(services.clock.now())
     key, listened = _runs_feed(wanted)
 
     def lines() -> Iterator[dict[str, Any]]:
         with feeds.watch(key, lambda: LiveRuns(listened)) as feed:
-            yield from _runs_lines(services, feed, (wanted, listened), _since(feed, after))
+            yield from _runs_lines(services, feed, (wanted, listened), version_after(feed, after))
 
-    return _stream(lines())
+    return stream(lines())
 
 
 def _runs_lines(
@@ -266,7 +298,7 @@ def _runs_lines(
             found += [one for one in again if one is not None]
             left = [key for key, one in zip(left[-MOST_RUNS:], again, strict=True) if one is None] if again else []
         known = list(known_runs(found, []))
-        listed = [one for one in known if wanted.matches(one.fields) and one.id.startswith(wanted.id_begins)]
+        listed = [one for one in known if wanted.matches(one)]
         gone = sorted({*left, *(one.id for one in known)} - {one.id for one in listed})
         line: dict[str, Any] = {"gone": gone} if gone else {}
         if listed:
@@ -280,58 +312,24 @@ def _runs_lines(
         time.sleep(LEAST_PAUSE_S)
 
 
-# -- a step ------------------------------------------------------------------------------------------------------------
-
-
-@live.get("/runs/<run_id>/steps/<step_id>/live")
-def follow_step(run_id: str, step_id: str) -> Response:
-    """Stream a line whenever a step or an item has changed; the page then reads it again."""
-    services, feeds = this_console().services, _feeds()
-    paths = _paths_of_step(services.store, run_id, step_id)
-
-    def lines() -> Iterator[dict[str, Any]]:
-        with feeds.watch(("documents", *paths), lambda: LiveDocuments(paths)) as feed:
-            since, problem = feed.wait_until_known(), None
-            while not feed.is_stopping:
-                news = feed.wait(since, 0.0 if problem is None else KEEP_ALIVE_S)
-                line: dict[str, Any] = {"changed": len(news.keys)} if news.keys else {}
-                if news.problem != problem:
-                    line["problem"] = problem = news.problem
-                since = news.version
-                yield line
-                time.sleep(LEAST_PAUSE_S)
-
-    return _stream(lines())
-
-
-def _paths_of_step(store: Store, run_id: str, step_id: str) -> list[str]:
-    """Return the paths of a step's node and of the one that creates its items, or of an item."""
-    item = parse_item_id(step_id)
-    if item is None:
-        return [step_path(run_id, step_id), step_path(run_id, expander_id(step_id))]
-    expander = store.get([step_path(run_id, expander_id(item.each))])[0]
-    if expander is None:
-        raise Failure(f"run {run_id} has no step {item.each} with `forEach`")
-    return [step_path(run_id, item_id(item.each, item.index, step_record(expander).expansion))]
-
-
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
-def _feeds() -> Feeds:
+def this_feeds() -> Feeds:
+    """Return the console's feeds, or refuse."""
     feeds = this_console().feeds
     if feeds is None:
         raise Failure("this console shows what is stored in a folder, which does not change while it is shown")
     return feeds
 
 
-def _since(feed: Feed[Any], after: str) -> int:
+def version_after(feed: Feed[Any], after: str) -> int:
     """Return the version that a viewer has shown, or 0 if it has shown another feed's."""
     name, _, version = after.partition(".")
     return int(version) if name == feed.name and version.isdecimal() and version.isascii() else 0
 
 
-def _stream(lines: Iterator[dict[str, Any]]) -> Response:
+def stream(lines: Iterator[dict[str, Any]]) -> Response:
     """Return an answer that ends with the lines; a line without members keeps the connection alive.
 
     After a line with a `problem`, the page connects again if the answer ends; an `error` is final.

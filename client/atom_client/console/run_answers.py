@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from atom_client.text import between, clip
-from atom_client.views.as_json import moment_text, rounded_seconds
+from atom_client.views.as_json import items_object, moment_text, rounded_seconds
 from atom_client.views.lines import line_text
+from atom_client.views.next_steps import find_next, next_sentence
 from atom_client.views.run_facts import run_facts
 from atom_client.views.run_list import count_progress, timed_run
 from atom_client.views.step_list import count_line, remark, unstopped_jobs
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from atom_client.views.items import ItemsPage
     from atom_client.views.loops import LoopView
     from atom_client.views.seen import Seen
     from atom_workflows.core.records import RunRecord, StepRecord
@@ -42,12 +45,15 @@ def run_answer(seen: Seen) -> dict[str, Any]:
     """Return a run with what explains it, without its steps."""
     run, steps = seen.run, seen.steps
     line = [] if seen.line is None else [line_text(run, seen.line, seen.now)]
+    following = find_next(seen)
     return {
         "run": timed_run(run, seen.now),
         "facts": [list(fact) for fact in run_facts(run, now=seen.now)],
         "verdict": [*verdict(run, steps, now=seen.now, loops=seen.loops), *line],
         "count": f"{count_line(steps, run.step_count)}." if run.step_count else "",
         "why": _why(seen),
+        "next": [one.as_fields() for one in following],
+        "next_text": next_sentence(following),
         "unstopped": list(unstopped_jobs(steps)),
         "as_of": moment_text(seen.now),
     }
@@ -90,3 +96,16 @@ def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> lis
             row["items"] = {**loop.as_fields(), "text": loop.describe()}
         rows.append(row)
     return rows
+
+
+def items_answer(run: RunRecord, page: ItemsPage) -> dict[str, Any]:
+    """Return a page of items as the page shows it."""
+    found = items_object(run, page)
+    return {**found, "items": item_rows(page.items), "text": page.loop.describe()}
+
+
+def item_rows(items: Iterable[StepRecord]) -> list[dict[str, Any]]:
+    """Return items as `step_rows` returns steps, each with its index and value."""
+    items = list(items)
+    rows = zip(step_rows(items, {}), items, strict=True)
+    return [{**row, "index": item.index, "item": json.loads(item.item or "null")} for row, item in rows]

@@ -64,12 +64,13 @@ class LiveRuns:
 
 
 class LiveDocuments:
-    """Some documents of which only it matters that they have changed. Not thread-safe."""
+    """Some documents of which only it matters that they have changed, with their states. Not thread-safe."""
 
     size = 1
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
+        self.states: dict[str, object] = {}
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
         """Listen to the documents."""
@@ -77,4 +78,5 @@ class LiveDocuments:
 
     def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
         """Return the paths of the documents that have changed."""
+        self.states |= {one.path: one.fields.get("state") for one in (*batch.added, *batch.changed)}
         return [*(one.path for one in (*batch.added, *batch.changed)), *batch.removed]

@@ -2,6 +2,7 @@
 
 import { get, path } from "../api.js";
 import { go, to, withQuery } from "../address.js";
+import { sentence } from "../format.js";
 import { drawGraph } from "../graph/draw_graph.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
@@ -13,7 +14,7 @@ export async function graph({ model, query, redraw }) {
   view.data = await read(view);
   await place(view, query.get("step"));
   return {
-    render: () => html`<section aria-label="Graph">${view.error ? html`<p class="problem" role="alert">${view.error}</p>` : nothing}
+    render: () => html`<section aria-label="Graph">${view.error ? html`<p class="problem" role="alert">${sentence(view.error)}</p>` : nothing}
       ${view.drawn ? view.element : html`<p>The run has no steps to show.</p>`}</section>`,
     update: async (changed) => {
       const wanted = foldOf(changed.query);
@@ -23,10 +24,11 @@ export async function graph({ model, query, redraw }) {
     },
     changed: () => {
       view.drawn?.setSteps(model.steps);
-      if (model.steps.length > (view.data.steps ?? 0) && Date.now() - view.readAt > AGAIN) readAgain(view);
+      if (model.steps.length > (view.data.steps ?? 0)) readSoon(view);
     },
     close: () => {
       view.isClosed = true;
+      clearTimeout(view.timer);
       view.drawn?.close();
     },
   };
@@ -62,6 +64,17 @@ function foldOf(query) {
 function read(view) {
   view.readAt = Date.now();
   return get(`${path`/runs/${view.model.run.id}/graph`}?${view.wanted}`);
+}
+
+function readSoon(view) {
+  view.isDue = true;
+  view.timer ||= setTimeout(async () => {
+    view.isDue = false;
+    await readAgain(view);
+    view.timer = 0;
+    // More may have come while this was read.
+    if (view.isDue && !view.isClosed) readSoon(view);
+  }, Math.max(0, view.readAt + AGAIN - Date.now()));
 }
 
 async function readAgain(view) {
