@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,6 +22,9 @@ _UNSEEN: Final = re.compile(
 They include control characters, marks that change the writing direction, line separators and invisible characters, but
 not tab and newline.
 """
+
+TIME_MARK: Final = "\u2063"
+_time_mark: Final = ContextVar("time_mark", default="")
 
 _LONGEST_NAME: Final = 300
 
@@ -98,7 +102,22 @@ def local_time(moment: datetime | None) -> str:
 
     For example `2026-03-29 03:00:00 +02:00` or `2026-03-29 01:00:00 UTC`.
     """
-    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S} {zone_of(moment.astimezone())}"
+    return "" if moment is None else marked_time(moment, "%Y-%m-%d %H:%M:%S")
+
+
+def marked_time(moment: datetime, form: str) -> str:
+    """Format a time as local time with its zone, between marks if this thread marks times."""
+    local, mark = moment.astimezone(), _time_mark.get()
+    return f"{mark}{local:{form}} {zone_of(local)}{mark}"
+
+
+def mark_times() -> None:
+    """Mark the times in what the current thread writes from now on.
+
+    A page then shows them in its reader's zone, and leaves those alone that a job wrote. `clean` removes the marks, and
+    they cannot come from a text that was cleaned.
+    """
+    _time_mark.set(TIME_MARK)
 
 
 def zone_of(moment: datetime) -> str:

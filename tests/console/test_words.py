@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from atom_emulator.testing.world import World
 from console.conftest import OpenConsole
 from console.showcase import FILE, Showcase, build_showcase
+from support.workflows import chain, script
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,16 @@ def test_times_in_sentences_are_those_of_the_reader(open_console: OpenConsole, s
     expect(time).to_have_attribute("datetime", "2026-11-30T03:53:30.000Z")
 
 
+def test_times_that_a_job_wrote_stay(open_console: OpenConsole) -> None:
+    """What a message says about a file of some time is the file's name, and not converted."""
+    said = "part 2026-03-01 02:30:00 UTC is missing"
+    world = World(script(s0={"always_fail": True, "message": said}))
+    run_id = world.start(chain(1))
+    world.run_to_end(run_id)
+    page = open_console(world.services, path=f"/runs/{run_id}")
+    expect(page.get_by_label("Why it is where it is")).to_contain_text(said)
+
+
 def test_only_tolerated_failures_are_called_so(open_console: OpenConsole, shown: Showcase) -> None:
     """A step has the mark `tolerated` if its failure is."""
     page = open_console(shown.world.services, path=f"/runs/{shown.failed}")
@@ -36,8 +48,8 @@ def test_dialogs_name_no_options_of_the_command_line(open_console: OpenConsole, 
     page = open_console(shown.world.services, path=f"/runs/{shown.failed}/steps/totals")
     page.get_by_role("button", name="Retry from here …").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("tick the box above to run unsuccessful steps again")
-    expect(dialog.get_by_role("row").filter(has_text="totals")).to_contain_text("it was named")
+    expect(dialog).to_contain_text('tick "also what did not succeed" to run unsuccessful steps again')
+    expect(dialog.get_by_role("row").filter(has_text="totals")).to_contain_text("you named it")
     expect(dialog).not_to_contain_text("--")
 
 

@@ -68,6 +68,7 @@ VIEWS: Final = (
         "dialog [aria-label='What becomes of each step']",
         _press("Retry with an edited"),
     ),
+    View("mark", "/runs/{shown.failed}/steps/train", "dialog .preview p:not(.quiet)", _press("Mark …")),
     View("pause", "/schedules", "dialog .preview p:not(.quiet)", _press("Pause …")),
     View("replay", "/dead-letters", "dialog .preview p:not(.quiet)", _press("Replay all")),
     View("error", "/runs/no-such-run", "[role=alert]"),

@@ -12,12 +12,13 @@ from functools import cache
 
 import click
 
-from atom_client.cli.actor import current_actor
+from atom_client.cli.actor import current_actor, local_actor
 from atom_client.cli.history import NoPlatform
 from atom_client.cli.platform import (
     FIRESTORE_HOST,
     LOCAL_PATIENCE_S,
     PUBSUB_HOST,
+    OwnPlatforms,
     connect_services,
     desk_of,
     listener_of,
@@ -70,13 +71,14 @@ def serve_console(options: ConsoleOptions) -> None:
     services = connect_services(place)
     is_local = names_local_platform(place)
     is_history = isinstance(services.bus, NoPlatform)
-    read_only = options.read_only or is_history
     console = Console(
         services=services,
         token=new_token(),
         place="the local platform" if is_local else "this folder's history" if is_history else place_meant(),
-        actor="" if read_only else current_actor(),
-        read_only=read_only,
+        # Whatever a history's console changes is on a local platform.
+        actor="" if options.read_only else local_actor() if is_history else current_actor(),
+        read_only=options.read_only,
+        own_platforms=OwnPlatforms() if is_history else None,
         feeds=None if is_history else Feeds(listener_of(services)),
         # Its clients are made when dead letters are first asked for, and then used by all requests.
         desk=None if is_history else cache(lambda: desk_of(services, is_local=is_local)),
@@ -88,7 +90,7 @@ def serve_console(options: ConsoleOptions) -> None:
         advice = "choose another port, or leave out --port" if options.port else "see which programs have opened them"
         raise Misuse(f"the console cannot listen on {port} ({error.strerror}): {advice}") from error
     with server:
-        click.echo(f"Console of {console.place}{' (read-only)' if read_only else ''}: {server.address}")
+        click.echo(f"Console of {console.place}{' (read-only)' if options.read_only else ''}: {server.address}")
         click.echo("The address grants access, so do not share it. Ctrl-C stops the console.")
         if options.open_browser:
             webbrowser.open(server.address)

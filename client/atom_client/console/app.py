@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import click
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request, send_from_directory
@@ -21,6 +21,7 @@ from atom_client.errors import INVALID_USE, Failure, explain
 from atom_client.views.as_json import VERSION
 from atom_client.views.dead_letters import Desk
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.records import RunRecord
 from atom_workflows.errors import RunNotFound, StoreUnavailable
 
 ASSETS: Final = Path(__file__).with_name("assets")
@@ -29,10 +30,27 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 
 LARGE_BYTES: Final = 100_000
 """Answers above this are compressed."""
+READ_ONLY: Final = "This console is read-only: start it without --read-only to change anything."
+NO_PLATFORM: Final = (
+    "No platform is up in this folder, so its history can be read but not changed: `atom-workflows local up` starts "
+    "one, which resumes the open runs, and prints the address of its own console."
+)
 
 _EXTENSION: Final = "atom_console"
 
 View = TypeVar("View", bound=Callable[..., Response])
+
+
+class OwnPlatforms(Protocol):
+    """The platforms that `run` starts in a folder, each for one run. Thread-safe."""
+
+    def is_up(self, run_id: str) -> bool:
+        """Return True if the platform of this run is up."""
+        ...
+
+    def connect(self, run_id: str) -> Services | None:
+        """Return the services of this run's platform, or None if it is not up."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +66,34 @@ class Console:
     actor: str = ""
     read_only: bool = False
     desk: Callable[[], Desk] | None = None
+    # If the services only read a folder's history, its runs can be changed on platforms of their own.
+    own_platforms: OwnPlatforms | None = None
     # What is watched; None if nothing changes.
     feeds: Feeds | None = None
     pictures: KnownPictures = field(default_factory=KnownPictures)
     item_pages: KnownPages = field(default_factory=KnownPages)
     # Only one request at a time may hold dead letters: they would hide them from each other.
     desk_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def why_read_only(self) -> str:
+        """Why nothing can be changed, except perhaps runs on platforms of their own; "" if it can."""
+        return READ_ONLY if self.read_only else NO_PLATFORM if self.own_platforms is not None else ""
+
+    def why_fixed(self, run: RunRecord) -> str:
+        """Explain why a run cannot be changed; "" if it can."""
+        platforms = self.own_platforms
+        return "" if platforms is not None and not self.read_only and platforms.is_up(run.id) else self.why_read_only
+
+    def services_to_change(self, run: RunRecord) -> Services:
+        """Return the services of the run's platform.
+
+        Raises `Failure` if it is not up.
+        """
+        found = self.services if self.own_platforms is None else self.own_platforms.connect(run.id)
+        if found is None:
+            raise Failure(NO_PLATFORM)
+        return found
 
 
 def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
@@ -98,8 +138,11 @@ def _refuse_foreign() -> Response | None:
     refused = refuse(request.method, request.path, headers, token=this_console().token)
     if refused is not None:
         return _refusal(refused.sentence, refused.status)
-    if this_console().read_only and _is_change():
-        return _refusal("this console is read-only; start it without --read-only to change runs", 403)
+    console = this_console()
+    # A run on a platform of its own may be changed although nothing else may.
+    is_about_run = not console.read_only and "run_id" in (request.view_args or {})
+    if console.why_read_only and _is_change() and not is_about_run:
+        return _refusal(console.why_read_only, 403)
     return None
 
 
@@ -157,7 +200,8 @@ def _about() -> Response:
     return answer(
         {
             "place": console.place,
-            "read_only": console.read_only,
+            "read_only": bool(console.why_read_only),
+            "why_read_only": console.why_read_only,
             "actor": console.actor,
             "live": console.feeds is not None,
         }

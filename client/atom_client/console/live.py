@@ -129,6 +129,7 @@ def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str
         console.pictures.keep(feed.state.run, nodes)
         return {
             **explained.answer,
+            "why_fixed": console.why_fixed(run),
             "steps": step_rows(explained.steps, explained.loops),
             "at": f"{feed.name}.{explained.version}",
             "reads": feed.documents_read + feed.state.reads,
@@ -297,7 +298,7 @@ def _runs_lines(
             found += [one for one in again if one is not None]
             left = [key for key, one in zip(left[-MOST_RUNS:], again, strict=True) if one is None] if again else []
         known = list(known_runs(found, []))
-        listed = [one for one in known if wanted.matches(one.fields) and one.id.startswith(wanted.id_begins)]
+        listed = [one for one in known if wanted.matches(one)]
         gone = sorted({*left, *(one.id for one in known)} - {one.id for one in listed})
         line: dict[str, Any] = {"gone": gone} if gone else {}
         if listed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from atom_client.text import between, clip
 from atom_client.views.as_json import items_object, moment_text, rounded_seconds
 from atom_client.views.lines import line_text
+from atom_client.views.next_steps import find_next, next_sentence
 from atom_client.views.run_facts import run_facts
 from atom_client.views.run_list import count_progress, timed_run
 from atom_client.views.step_list import count_line, remark, unstopped_jobs
@@ -44,12 +45,15 @@ def run_answer(seen: Seen) -> dict[str, Any]:
     """Return a run with what explains it, without its steps."""
     run, steps = seen.run, seen.steps
     line = [] if seen.line is None else [line_text(run, seen.line, seen.now)]
+    following = find_next(seen)
     return {
         "run": timed_run(run, seen.now),
         "facts": [list(fact) for fact in run_facts(run, now=seen.now)],
         "verdict": [*verdict(run, steps, now=seen.now, loops=seen.loops), *line],
         "count": f"{count_line(steps, run.step_count)}." if run.step_count else "",
         "why": _why(seen),
+        "next": [one.as_fields() for one in following],
+        "next_text": next_sentence(following),
         "unstopped": list(unstopped_jobs(steps)),
         "as_of": moment_text(seen.now),
     }

@@ -20,7 +20,6 @@ from atom_client.views.counted_reads import CountedReads
 from atom_client.views.explanations import look_around_nodes, look_at_step
 from atom_client.views.queries import read_outlines_without_items
 from atom_client.views.run_list import (
-    MOST_RUNS_LOOKED_AT,
     NoSuchPage,
     RunFilter,
     RunsPage,
@@ -54,8 +53,8 @@ def list_runs() -> Response:
     A number past the last page means the last page.
     """
     console, now = this_console(), this_console().services.clock.now()
-    store, wanted = CountedReads(console.services.store), wanted_runs(now)
-    number = number_of("page", 1, most=_MOST_PAGES)
+    store = CountedReads(console.services.store)
+    wanted, number = wanted_runs(now), number_of("page", 1, most=_MOST_PAGES)
     page: RunsPage | None = None
     live: dict[str, Any] = {}
     if console.feeds is not None:
@@ -72,7 +71,8 @@ def list_runs() -> Response:
             "page": number,
             "page_size": RUNS_PER_PAGE,
             "is_complete": page.is_complete,
-            "most_searched": MOST_RUNS_LOOKED_AT,
+            "most_searched": wanted.most_searched,
+            "documents": store.documents,
             "unreadable": list(page.unreadable),
             "text": "" if page.runs or page.unreadable else describe_none(wanted),
             "as_of": moment_text(now),
@@ -105,7 +105,8 @@ def show_run(run_id: str) -> Response:
     nodes = read_outlines_without_items(console.services.store, run) if has_steps else {}
     console.pictures.keep(run, nodes)
     seen = look_around_nodes(console.services, run, nodes)
-    return answer({**run_answer(seen), "steps": step_rows(seen.steps, seen.loops)})
+    fixed = console.why_fixed(run)
+    return answer({**run_answer(seen), "why_fixed": fixed, "steps": step_rows(seen.steps, seen.loops)})
 
 
 @runs.get("/runs/<run_id>/steps/<step_id>")
@@ -130,6 +131,7 @@ def _step_answer(services: Services, run: RunRecord, step_id: str) -> dict[str, 
         **step_details(seen, attempts),
         "workflow": run.workflow,
         "run_state": run.state.value,
+        "why_fixed": this_console().why_fixed(run),
         "facts": [list(fact) for fact in deciding_facts(seen)],
         "attempts_text": attempts_text(seen.step) if seen.step.attempt else "",
         "declared_outputs": list(seen.step.outputs),

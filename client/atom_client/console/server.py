@@ -18,10 +18,12 @@ from atom_client.console.histories import histories
 from atom_client.console.letters import letters
 from atom_client.console.live import live
 from atom_client.console.live_steps import live_steps
+from atom_client.console.marks import marks
 from atom_client.console.runs import runs
 from atom_client.console.schedules import schedules
 from atom_client.console.starts import starts
 from atom_client.console.timelines import timelines
+from atom_client.text import mark_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
     from flask import Flask
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs, live, live_steps, histories, graphs, timelines, actions, starts, files, schedules, letters]
+BLUEPRINTS: Final = [
+    *(runs, live, live_steps, histories, graphs, timelines),
+    *(actions, marks, starts, files, schedules, letters),
+]
 
 
 class _Handler(WSGIRequestHandler):
@@ -56,13 +61,23 @@ class _Handler(WSGIRequestHandler):
         """Print nothing."""
 
 
+def _marking_times(app: WSGIApplication) -> WSGIApplication:
+    """Mark the times in the answers of an application, each of which has a thread of its own."""
+
+    def answered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        mark_times()
+        return app(environ, start_response)
+
+    return answered
+
+
 class ConsoleServer:
     """Serves the console in a thread until it is closed; port 0 means any free one."""
 
     def __init__(self, console: Console, *, port: int = 0) -> None:
         self.app = create_app(console, BLUEPRINTS)
         self._feeds = console.feeds
-        self._listen(self.app, console.token, port)
+        self._listen(_marking_times(self.app), console.token, port)
 
     def _listen(self, app: WSGIApplication, token: str, port: int) -> None:
         handler = type("Handler", (_Handler,), {"of_command": click.get_current_context(silent=True)})
@@ -95,7 +110,7 @@ class LaterConsoleServer(ConsoleServer):
         self._made: Flask | None = None
         self._making = threading.Lock()
         self._feeds = None
-        self._listen(self._answer, token, 0)
+        self._listen(_marking_times(self._answer), token, 0)
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         with self._making:

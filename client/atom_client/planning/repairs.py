@@ -80,14 +80,21 @@ def text_of(content: bytes, name: str) -> str:
         raise Misuse(f"{name_of(name)} is not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
-def plan_repair(
-    services: Services, earlier: RunRecord, file: FoundFile, workflow: Workflow, params: Mapping[str, str]
+def plan_repair(  # noqa: PLR0913 (what a request of a repair is made of)
+    services: Services,
+    earlier: RunRecord,
+    file: FoundFile,
+    workflow: Workflow,
+    params: Mapping[str, str],
+    *,
+    key: str = "",
 ) -> tuple[ReusePlan, dict[str, Any]]:
     """Plan a new run that keeps steps of an ended one.
 
     Returns the plan and the message that requests the run.
 
-    `params` are the texts of the parameters to change. The message's digest makes the start function refuse it once
+    `params` are the texts of the parameters to change. `key` is that of the new run, in place of a random one: the same
+    request, published twice, starts one run. The message's digest makes the start function refuse it once
     the ended run has changed. Raises `InvalidParams`, or `RunStateError` if the run cannot be repaired.
     """
     read = read_params(GivenParams(texts=params), workflow)
@@ -99,7 +106,7 @@ def plan_repair(
         raise InvalidParams(tuple(f"there is no param `{name:.60}`; the workflow has no params" for name in params))
     body = {
         "workflow_path": str(earlier.source.get("path", "")),
-        "run_key": uuid.uuid4().hex,
+        "run_key": key or uuid.uuid4().hex,
         "schema": SCHEMA_OF_REPAIRS,
         "repairs": earlier.id,
         **file.fields,

@@ -38,13 +38,14 @@ class CancelPlan:
 
     @property
     def digest(self) -> str:
-        """What the user has seen of the run.
+        """What the user has seen of the run and chosen.
 
         Steps that make progress in the meantime do not change it.
         """
         run = self.run
         main = run.main_state.value if run.main_state else ""
-        return f"{run.state.value}/{run.retries}/{main}/{run.stop.kind.value if run.stop else ''}"
+        stop = run.stop.kind.value if run.stop else ""
+        return f"{run.state.value}/{run.retries}/{main}/{stop}/{'now' if self.now else ''}"
 
     def sentences(self) -> Iterator[str]:
         """Yield what would happen."""

@@ -1,4 +1,4 @@
-"""The parameters of a workflow as the fields of a form."""
+"""The parameters of a workflow, or the outputs of a step, as the fields of a form."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from atom_workflows.core.records import StepRecord
 from atom_workflows.core.workflow import JsonValue, Param, Template
 from atom_workflows.expressions.types import OrNull, describe, write_type
 
@@ -35,6 +36,26 @@ def param_objects(params: Iterable[Param], values: Mapping[str, JsonValue] | Non
             "choices": [as_typed(one) for one in _choices(param)],
         }
         for param in params
+    ]
+
+
+def output_objects(step: StepRecord) -> list[dict[str, Any]]:
+    """Return the fields of a form for the outputs that a step declares."""
+    return [
+        {
+            "name": name,
+            "type": write_type(kind),
+            "type_text": describe(kind),
+            "may_be_null": isinstance(kind, OrNull),
+            "required": not isinstance(kind, OrNull),
+            "default": "null" if isinstance(kind, OrNull) else None,
+            "computed": None,
+            "value": None,
+            "description": "",
+            "limits": {},
+            "choices": [],
+        }
+        for name, kind in step.outputs.items()
     ]
 
 

@@ -9,14 +9,36 @@ export class Refused extends Error {
   }
 }
 
-// Keep the token for this tab, and take it out of the address bar.
-export function adoptToken() {
-  const found = /^#token=([\w-]+)$/.exec(location.hash);
-  if (found) {
-    sessionStorage.setItem(KEY, found[1]);
-    history.replaceState(null, "", "#/runs");
-  }
-  return sessionStorage.getItem(KEY) !== null;
+const TOKEN = /^#token=([\w-]+)$/;
+
+export function hasToken() {
+  return TOKEN.test(location.hash);
+}
+
+// Keep the token for this tab, and take it out of the address bar. Return false if there is none.
+export async function adoptToken() {
+  const found = TOKEN.exec(location.hash);
+  if (found) history.replaceState(null, "", "#/runs");
+  const token = found?.[1] ?? sessionStorage.getItem(KEY) ?? (await askOtherTabs());
+  if (token === null) return false;
+  sessionStorage.setItem(KEY, token);
+  tabs.onmessage = ({ data }) => {
+    if (data === WANTED) tabs.postMessage(token);
+  };
+  return true;
+}
+
+// A link that was opened in a new tab begins without a token. Only pages of this server, at this port, hear each other.
+const tabs = new BroadcastChannel(KEY);
+const WANTED = "?";
+const MOST_WAIT_MS = 500;
+
+function askOtherTabs() {
+  return new Promise((resolve) => {
+    tabs.onmessage = ({ data }) => data !== WANTED && resolve(data);
+    setTimeout(() => resolve(null), MOST_WAIT_MS);
+    tabs.postMessage(WANTED);
+  });
 }
 
 function headers(more = {}) {

@@ -1,4 +1,4 @@
-// What has been done, said in the corner of the page until it is dismissed.
+// Notices in the corner of the page, until they are dismissed.
 
 import { foreign, sentence } from "./format.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
@@ -6,15 +6,13 @@ import { html, render } from "./vendor/lit-html/lit-html.js";
 let shown = [];
 const MOST = 4;
 
-// `lines` are sentences; `link`, if given, is [address, words].
-export function notify(lines, link) {
-  shown = [{ lines, link }, ...shown].slice(0, MOST);
+// `lines` are sentences; `link`, if given, is [address, words], or a promise of them: the link appears once it is kept.
+export async function notify(lines, link = null) {
+  const notice = { lines, link: null };
+  shown = [notice, ...shown].slice(0, MOST);
   draw();
-}
-
-export function dismissAll() {
-  shown = [];
-  draw();
+  notice.link = await link;
+  if (notice.link) draw();
 }
 
 function dismiss(notice) {

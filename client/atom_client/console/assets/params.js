@@ -9,15 +9,15 @@ const MODES = { int: "numeric", number: "decimal" };
 
 // `values` holds the texts of the params that were given; a param that is not in it has its default. `change` is
 // called with a name and a text, or with undefined to take the default again.
-export function paramsForm({ params, values, problems, change }) {
+export function paramsForm({ params, values, problems, change, legend = "Parameters" }) {
   const named = new Set(params.map((one) => one.name));
   const others = problems.filter((one) => !named.has(one.param));
   if (!params.length && !others.length) return "";
-  return html`<fieldset class="params"><legend>Parameters</legend>
+  return html`<fieldset class="params"><legend>${legend}</legend>
     ${others.map((one) => html`<p class="problem">${sentence(one.message)}
-      ${one.param !== null && one.param in values
+      ${one.param !== null && Object.hasOwn(values, one.param)
         ? html`<button type="button" @click=${() => change(one.param, undefined)}>Leave ${foreign(one.param)} out</button>` : ""}</p>`)}
-    ${params.map((one) => field(one, values[one.name], problems.filter((found) => found.param === one.name), change))}
+    ${params.map((one) => field(one, Object.hasOwn(values, one.name) ? values[one.name] : undefined, problems.filter((found) => found.param === one.name), change))}
   </fieldset>`;
 }
 
@@ -34,7 +34,7 @@ function field(param, given, problems, change) {
       ${parts.isGiven ? html`<button type="button" @click=${() => change(param.name, undefined)}>
         ${param.value !== null ? "As it was" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${foreign(param.name)}</span></button>` : ""}
     </div>
-    ${problems.map((one) => html`<p class="problem" id="${id}-problem">${sentence(one.message)}</p>`)}
+    ${problems.length ? html`<div id="${id}-problem">${problems.map((one) => html`<p class="problem">${sentence(one.message)}</p>`)}</div>` : ""}
   </div>`;
 }
 

@@ -1,40 +1,39 @@
 // Retry with an edited file or other parameters: a new run that keeps the unchanged steps of an ended one.
 
 import { get, path } from "./api.js";
+import { linkToRun } from "./begun.js";
 import { openAction, reasonField } from "./dialog.js";
 import { drawFindings } from "./findings.js";
 import { foreign, sentence } from "./format.js";
-import { notify } from "./notices.js";
 import { paramsForm } from "./params.js";
-import { Source } from "./source.js";
+import { SENT, Source } from "./source.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
 const WHAT = { keep: "kept", run: "runs", remove: "gone" };
 
-export async function openRepair(run, redraw) {
-  let form;
-  try {
-    form = await get(path`/runs/${run.id}/repair`);
-  } catch (error) {
-    return notify([error.message]);
-  }
-  const state = { source: null, params: form.params, values: {}, problem: form.problem ?? "" };
+export function openRepair(run, redraw) {
+  const state = { form: null, source: null, params: [], values: {} };
   openAction({
     title: `Retry run ${run.id} with an edited file or parameters`,
     confirm: "Start the new run",
     path: path`/runs/${run.id}/repair`,
+    prepare: async () => {
+      state.form = await get(path`/runs/${run.id}/repair`);
+      state.params = state.form.params;
+    },
     options: { edits: 0, reason: "" },
-    body: ({ reason }) => ({ file: editedFile(state, form), params: state.values, reason }),
-    fields: (options, change, dialog) => fields(state, form, options, change, dialog),
+    body: ({ reason }) => ({ file: editedFile(state), params: state.values, reason }),
+    fields: (options, change, dialog) => fields(state, options, change, dialog),
     show,
-    link: (answer) => [`#/runs/${encodeURIComponent(answer.run_id)}`, `Run ${answer.run_id}`],
+    link: (answer) => linkToRun(answer.run_id),
     after: redraw,
   });
 }
 
-function fields(state, form, options, change, dialog) {
+function fields(state, options, change, dialog) {
+  const { form } = state;
   const edited = (soon) => change({ edits: options.edits + 1 }, { soon });
-  state.source ??= new Source(edited, form.file ?? {});
+  state.source ??= new Source(edited, { ...form.file, fate: SENT });
   // Another file may declare other parameters.
   state.params = dialog.plan?.params ?? state.params;
   const set = (name, text) => {
@@ -43,15 +42,15 @@ function fields(state, form, options, change, dialog) {
     edited(true);
   };
   const problems = dialog.plan?.param_problems ?? [];
-  return html`${state.problem && !state.source.file ? html`<p>${sentence(state.problem)}</p>` : ""}
+  return html`${form.problem && !state.source.file ? html`<p>${sentence(form.problem)}</p>` : ""}
     <details ?open=${!form.file}><summary>The file</summary>${state.source.render()}</details>
     ${paramsForm({ params: state.params, values: state.values, problems, change: set })}
     ${reasonField(options, change)}`;
 }
 
 // Unless it was edited, the run's own file is meant, in the generation that its bucket may keep.
-function editedFile(state, form) {
-  const file = state.source?.file ?? null;
+function editedFile({ source, form }) {
+  const file = source?.file ?? null;
   return file && file.text === form.file?.text ? null : file;
 }
 

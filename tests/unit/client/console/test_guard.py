@@ -284,6 +284,39 @@ def test_target_that_names_another_host_is_refused(served: Served) -> None:
     assert served.send(raw.encode()).split(b" ")[1] == b"403"
 
 
+LINK: Final = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_link_on_another_page_opens_the_console(served: Served, site: str) -> None:
+    """A terminal in a browser, a chat or a mail may show the address; the page holds nothing until it has the token."""
+    answer = served.ask("GET", "/", {**LINK, "Sec-Fetch-Site": site, "X-Atom-Token": ""})
+    assert (answer.status, TOKEN in answer.body.decode(), served.run_id in answer.body.decode()) == (200, False, False)
+    assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/", {"Sec-Fetch-Dest": "iframe"}),
+        ("GET", "/", {"Sec-Fetch-Dest": "object"}),
+        ("GET", "/", {"Sec-Fetch-Dest": "script", "Sec-Fetch-Mode": "no-cors"}),
+        ("GET", "/", {"Sec-Fetch-Mode": "cors"}),
+        ("GET", "/", {"Sec-Fetch-Mode": ""}),
+        ("GET", "/", {"Host": "evil.example"}),
+        ("GET", "/", {"Origin": "https://evil.example"}),
+        ("GET", "/assets/console.js", {}),
+        ("GET", "/api/console", {}),
+        ("POST", "/", {}),
+    ],
+)
+def test_only_a_link_to_the_page_itself_may_be_foreign(
+    served: Served, method: str, path: str, headers: Mapping[str, str]
+) -> None:
+    """Frames, parts of pages, forms, requests by scripts and other addresses are refused, even with the token."""
+    assert served.ask(method, path, {**LINK, **headers}).status == 403
+
+
 def test_every_answer_forbids_scripts_from_elsewhere(served: Served) -> None:
     """Refusals, errors and pages have the same headers."""
     paths = ["/", "/assets/console.js", "/api/console", "/api/none", "/none"]

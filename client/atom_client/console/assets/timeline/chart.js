@@ -1,12 +1,12 @@
 // Rows with bars, of which only those that can be seen exist.
 
 import { clean, duration, foreign, SIGNS } from "../format.js";
+import { ENDED_STEP_STATES } from "../states.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 
 const ROW = 30;
 const SPARE = 8;
 const TICKS = 5;
-const ENDED = new Set(["SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]);
 
 // The end has no label, which would stand outside.
 const tick = (at, took) => ({ 0: "0", 1: "" })[at] ?? duration((at * took) / 1000);
@@ -71,10 +71,10 @@ export class Chart {
     const { data, onPath } = this.all;
     const id = data.steps[row.steps[0]];
     const isOnPath = row.steps.some((one) => onPath.has(data.steps[one]));
-    const state = data.states[row.steps[0]];
+    const sign = html`<span class="timeline-sign" data-state=${row.state} role="img" aria-label=${row.state}>${SIGNS[row.state] ?? "?"}</span> `;
     const name = row.fan
-      ? html`<button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} @click=${() => this.toggle(row)}><span aria-hidden="true">${row.isOpened ? "▾" : "▸"}</span> ${foreign(row.name)}</button>`
-      : html`<span class="timeline-sign" data-state=${state} role="img" aria-label=${state}>${SIGNS[state] ?? "?"}</span> <a href=${this.hrefOf(id)} title=${clean(id)}>${foreign(id)}</a>`;
+      ? html`${sign}<button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} @click=${() => this.toggle(row)}><span aria-hidden="true">${row.isOpened ? "▾" : "▸"}</span> ${foreign(row.name)}</button>`
+      : html`${sign}<a href=${this.hrefOf(id)} title=${clean(id)}>${foreign(id)}</a>`;
     return html`<li class=${`${isOnPath ? "on-path" : ""} ${row.isMember ? "member" : ""}`} aria-posinset=${number + 1} aria-setsize=${this.rows.length} .style=${`top:${number * ROW}px`}>
       <span class="timeline-name">${isOnPath ? html`<span class="path-sign" role="img" aria-label="on the critical path" title="on the critical path">◆</span>` : nothing}${name}</span>
       <span class="timeline-track"><span class="unseen">${duration(row.busy / 1000)}</span>${this.#bars(row)}</span></li>`;
@@ -83,7 +83,7 @@ export class Chart {
   #bars({ steps, bars }) {
     const { took } = this;
     const { parts, states, took_ms: read } = this.all.data;
-    const isOpen = this.grown > 0 && steps.some((one) => !ENDED.has(states[one]));
+    const isOpen = this.grown > 0 && steps.some((one) => !ENDED_STEP_STATES.has(states[one]));
     const drawn = [];
     for (let at = 0; at < bars.length; at += 3) {
       const { name, words } = parts[bars[at]];

@@ -4,7 +4,7 @@ import { post } from "../api.js";
 import { drawExamined, drawPlan, drawSteps } from "../examined.js";
 import { foreign, sentence } from "../format.js";
 import { paramsForm } from "../params.js";
-import { Source } from "../source.js";
+import { KEPT, Source } from "../source.js";
 import { FileGraph } from "../graph/file_graph.js";
 import { html } from "../vendor/lit-html/lit-html.js";
 
@@ -18,7 +18,7 @@ export async function file({ redraw }) {
 class FilePage {
   constructor(redraw) {
     Object.assign(this, { redraw, values: {}, check: null, error: "", asking: null, timer: 0 });
-    this.source = new Source((soon) => this.changed(soon));
+    this.source = new Source((soon) => this.changed(soon), { fate: KEPT });
     this.graph = new FileGraph();
   }
 

@@ -2,20 +2,20 @@
 
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
-import { Live } from "../live.js";
-import { setClock } from "../ticking.js";
 import { clean, counted, duration, foreign, moment, SIGNS, state } from "../format.js";
-import { afterTyping, asOf, crumbs, goToPage, pageNumber, pager } from "../parts.js";
+import { asOf, crumbs, goToPage, pageNumber, pager, TypedText } from "../parts.js";
+import { Live } from "../live.js";
+import { OPEN_RUN_STATES } from "../states.js";
+import { setClock } from "../ticking.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 
 const SIZES = [10, 20, 30];
 const PAGE = 200;
 
-const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
-
 export async function history({ params: [name], query, about, redraw }) {
   const view = { name, query, redraw, data: null, isBusy: false, error: null, status: "", problem: "", live: null, asked: 0 };
+  view.typed = new TypedText((text) => go(withQuery({ q: text, page: null }), { replace: true }), 100);
   // Only the latest answer counts, in whichever order they come.
   const read = async () => {
     const asked = ++view.asked;
@@ -57,7 +57,7 @@ function sizeOf({ query }) {
 function follow(view) {
   view.live?.close();
   const { name, redraw } = view;
-  const open = () => view.data.runs.filter((run) => run.cells && OPEN.has(run.state)).map(({ id }) => ["run", id]);
+  const open = () => view.data.runs.filter((run) => run.cells && OPEN_RUN_STATES.has(run.state)).map(({ id }) => ["run", id]);
   view.live = new Live({
     path: () => `/live/history?${new URLSearchParams([["workflow", name], ["after", view.data.at ?? ""], ...open()])}`,
     onLine: (line) => {
@@ -100,8 +100,8 @@ function draw(view) {
         @change=${(event) => go(withQuery({ runs: event.target.value, page: null }))}>
         ${SIZES.map((one) => html`<option value=${one} ?selected=${String(one) === size}>newest ${one}</option>`)}</select></label>
       <label class="field">Search steps<input type="search" name="q" maxlength="300" autocomplete="off"
-        spellcheck="false" .value=${live(query.get("q") ?? "")}
-        @input=${afterTyping((value) => go(withQuery({ q: value, page: null }), { replace: true }), 100)}></label>
+        spellcheck="false" .value=${live(view.typed.shown(query.get("q") ?? ""))}
+        @input=${view.typed.onInput}></label>
       <label class="check"><input type="checkbox" name="failed" .checked=${live(query.has("failed"))}
         @change=${(event) => go(withQuery({ failed: event.target.checked ? "1" : null, page: null }))}>
         only steps that did not succeed in every run</label>
@@ -117,7 +117,7 @@ function grid(view) {
   // Time runs from left to right.
   const runs = data.runs.toReversed();
   const text = (query.get("q") ?? "").toLowerCase();
-  const isOdd = (id) => runs.some(({ cells }) => cells?.[id] && cells[id][0] !== "SUCCEEDED");
+  const isOdd = (id) => runs.some(({ cells }) => cells && Object.hasOwn(cells, id) && cells[id][0] !== "SUCCEEDED");
   const isShown = (id) => id.toLowerCase().includes(text) && (!query.has("failed") || isOdd(id));
   const rows = data.steps.filter(isShown);
   const page = pageNumber(query, rows.length, PAGE);
@@ -138,7 +138,7 @@ function grid(view) {
 
 // While it is followed, the time of a run that has not ended goes on.
 function lasting(run, isLive) {
-  const begun = isLive && OPEN.has(run.state) && !run.retries && run.taken_s !== null && (run.admitted_at ?? run.started_at);
+  const begun = isLive && OPEN_RUN_STATES.has(run.state) && !run.retries && run.taken_s !== null && (run.admitted_at ?? run.started_at);
   return begun ? html`<ticking-time since=${begun}></ticking-time>` : duration(run.taken_s);
 }
 
@@ -154,7 +154,7 @@ function heading(run) {
 }
 
 function cell(run, id) {
-  const found = run.cells?.[id];
+  const found = run.cells && Object.hasOwn(run.cells, id) ? run.cells[id] : null;
   if (!found) return html`<td class="quiet">${run.cells ? "" : "…"}</td>`;
   const [name, seconds, attempt] = found;
   const words = [name, attempt > 1 ? `attempt ${attempt}` : "", duration(seconds)].filter(Boolean).join(", ");

@@ -5,6 +5,7 @@ import { get, path } from "../api.js";
 import { clean, duration, foreign, secondsBetween, sentence, state } from "../format.js";
 import { headings, moveInRows, pager } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
 const LONGEST_VALUE = 120;
 
@@ -58,7 +59,7 @@ export class Items {
     }
     return html`<table class="cards items" aria-label=${label} @keydown=${moveInRows}>
         ${headings("Item", "State", "Attempts", "Duration", "Value", "Message")}
-        <tbody>${items.map((item) => this.row(item))}</tbody>
+        <tbody>${repeat(items, (item) => item.id, (item) => this.row(item))}</tbody>
       </table>
       ${pager({ page, size, total, noun: "item", label: `Pages of ${label}`, open })}`;
   }

@@ -2,9 +2,8 @@
 
 import { get, path } from "../api.js";
 import { Live } from "../live.js";
+import { OPEN_RUN_STATES } from "../states.js";
 import { setClock } from "../ticking.js";
-
-const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 
 export class RunModel {
   #live = null;
@@ -45,7 +44,7 @@ export class RunModel {
   }
 
   get isOpen() {
-    return OPEN.has(this.run.state);
+    return OPEN_RUN_STATES.has(this.run.state);
   }
 
   async refresh() {

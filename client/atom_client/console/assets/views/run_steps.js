@@ -1,13 +1,14 @@
 // The steps of a run as a table: filtered, searched and sorted here, since all of them have been read.
 
 import { go, to, withQuery } from "../address.js";
-import { clean, duration, foreign, secondsBetween, state } from "../format.js";
-import { afterTyping, goToPage, moveInRows, pageNumber, pager, sortable, stateChoice, tag } from "../parts.js";
+import { clean, duration, foreign, secondsBetween, sentence, state } from "../format.js";
+import { goToPage, moveInRows, pageNumber, pager, sortable, stateChoice, tag, TypedText } from "../parts.js";
+import { ENDED_STEP_STATES, STEP_STATES as STATES } from "../states.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { Items } from "./items.js";
 
-const STATES = ["PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
 const PAGE = 200;
 
 // How each column compares two steps; `started` keeps the order in which they were read.
@@ -20,7 +21,8 @@ const ORDERS = {
 const ASCENDING = new Set(["step", "state"]);
 
 export function steps({ model, query, redraw }) {
-  const view = { model, query, redraw, loops: new Map(), refreshes: model.refreshes, wasLive: model.isLive };
+  const typed = new TypedText((text) => change({ q: text }, { replace: true }), 100);
+  const view = { model, query, redraw, typed, loops: new Map(), refreshes: model.refreshes, wasLive: model.isLive };
   model.watchItems({
     pages: () => [...view.loops].filter(([, items]) => items.page).map(([step, items]) => [step, items.number]),
     take: (news) => {
@@ -59,6 +61,15 @@ function change(changes, options) {
   go(withQuery({ page: null, ...changes }), options);
 }
 
+// Return the steps with those that have not begun at the end, nearest first; `next` has the nearest ones.
+function nearestFirst(all, next) {
+  if (!next.length) return all;
+  const places = new Map(next.map((one, place) => [one.id, place]));
+  const isWaiting = (step) => step.state === "PENDING";
+  const place = (step) => (step.phase === "finally" ? next.length + 1 : 0) + (places.get(step.id) ?? next.length);
+  return [...all.filter((step) => !isWaiting(step)), ...all.filter(isWaiting).sort((a, b) => place(a) - place(b))];
+}
+
 // Return the steps that the address asks for, in its order.
 function choose(all, query, now) {
   const text = (query.get("q") ?? "").toLowerCase();
@@ -77,7 +88,9 @@ function draw(view) {
   const all = data.steps;
   if (!all.length) return html`<section aria-label="Steps"><p>The run has no steps to show.</p></section>`;
   const { query } = view;
-  const chosen = choose(all, query, data.as_of);
+  const next = data.next ?? [];
+  const chosen = choose(nearestFirst(all, next), query, data.as_of);
+  view.waits = new Map(next.map((one) => [one.id, one.text]));
   const counts = Object.fromEntries(STATES.map((name) => [name, 0]));
   for (const step of all) counts[step.state] += 1;
   const states = query.getAll("state");
@@ -87,8 +100,8 @@ function draw(view) {
   return html`<section aria-label="Steps">
     <search><form class="filters" aria-label="Which steps are listed" @submit=${(event) => event.preventDefault()}>
       <label class="field">Search ids and messages<input type="search" name="q" maxlength="300" autocomplete="off"
-        spellcheck="false" .value=${live(query.get("q") ?? "")}
-        @input=${afterTyping((value) => change({ q: value }, { replace: true }), 100)}></label>
+        spellcheck="false" .value=${live(view.typed.shown(query.get("q") ?? ""))}
+        @input=${view.typed.onInput}></label>
       ${stateChoice({ states: offered, chosen: states, counts, choose: (chosenStates) => change({ state: chosenStates }) })}
       ${query.has("q") || query.has("state") ? html`<a href=${to("runs", data.run.id)}>Show all steps</a>` : nothing}
     </form></search>
@@ -118,7 +131,7 @@ function table(view, shown) {
       ${column("Step", "step")}${column("State", "state")}${column("Attempts", "attempts")}${column("Duration", "duration")}
       <th scope="col">Message</th>
     </tr></thead>
-    <tbody>${shown.map((step) => row(view, step))}</tbody>
+    <tbody>${repeat(shown, (step) => step.id, (step) => row(view, step))}</tbody>
   </table>`;
 }
 
@@ -131,9 +144,15 @@ function row(view, step) {
       <td data-name="State">${state(step.state)}${tag("tolerated", step.tolerated)}</td>
       <td data-name="Attempts" class="number">${step.attempts || ""}</td>
       <td data-name="Duration" class="number">${lasting(view, step)}</td>
-      <td data-name="Message">${step.items ? fold(view, step, items) : nothing}${step.remark ? foreign(step.remark) : nothing}</td>
+      <td data-name="Message">${step.items ? fold(view, step, items) : nothing}${step.remark ? foreign(step.remark) : nothing}${waits(view, step)}</td>
     </tr>
     ${items ? html`<tr class="opened"><td colspan="5">${items.render()}</td></tr>` : nothing}`;
+}
+
+// Why a step that is near has not begun, or is not tried again yet.
+function waits(view, step) {
+  const text = ENDED_STEP_STATES.has(step.state) || step.state === "RUNNING" ? "" : view.waits.get(step.id);
+  return text ? html` <span class="quiet">${sentence(text)}</span>` : nothing;
 }
 
 // A loop is one row with the counts of its items, until someone opens it.

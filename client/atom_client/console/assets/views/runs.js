@@ -3,18 +3,20 @@
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
 import { clean, counted, duration, foreign, moment, state } from "../format.js";
-import { afterTyping, asOf, goToPage, moveInRows, pager, sortable, stateChoice } from "../parts.js";
+import { asOf, goToPage, moveInRows, pager, sortable, stateChoice, TypedText } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Live } from "../live.js";
+import { OPEN_RUN_STATES, RUN_STATES } from "../states.js";
 import { setClock } from "../ticking.js";
 import { live } from "../vendor/lit-html/directives/live.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
-const STATES = ["QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID", "SKIPPED"];
-const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 const SINCE = ["1h", "24h", "7d", "30d", "today", "yesterday"];
 
 export async function runs({ query, about, redraw }) {
   const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, redraw };
+  const typed = (name) => new TypedText((text) => change({ [name]: text }, { replace: true }));
+  view.typed = { id: typed("id"), workflow: typed("workflow"), since: typed("since") };
   // Only the latest answer counts, in whichever order they come.
   view.read = async () => {
     const number = ++view.number;
@@ -92,16 +94,16 @@ function change(changes, options) {
 function draw(view) {
   const { page, query } = view;
   return html`<h1>Runs</h1>
-    ${filters(query)}
+    ${filters(view)}
     ${asOf({ time: page?.as_of, isBusy: view.isBusy, status: view.status, problem: view.problem, error: view.error, refresh: view.read })}
     ${page && !view.error ? list(view) : nothing}`;
 }
 
-function filters(query) {
+function filters({ query, typed }) {
   const text = (name, label, more = {}) => html`<label class="field">${label}
-    <input type=${more.type ?? "text"} name=${name} .value=${live(query.get(name) ?? "")} maxlength="300"
+    <input type=${more.type ?? "text"} name=${name} .value=${live(typed[name].shown(query.get(name) ?? ""))} maxlength="300"
       autocomplete="off" spellcheck="false" list=${more.list ?? nothing} placeholder=${more.hint ?? nothing}
-      @input=${afterTyping((value) => change({ [name]: value.trim() }, { replace: true }))}></label>`;
+      @input=${typed[name].onInput}></label>`;
   const labels = query.getAll("label");
   const addLabel = (event) => {
     const value = event.target.value.trim();
@@ -109,7 +111,7 @@ function filters(query) {
     if (value) change({ label: [...labels.filter((one) => one !== value), value] });
   };
   return html`<search><form class="filters" aria-label="Which runs are listed" @submit=${(event) => event.preventDefault()}>
-    ${text("id", "Id begins with", { type: "search" })}
+    ${text("q", "Search", { type: "search", hint: "id, workflow, file or label" })}
     ${text("workflow", "Workflow or file")}
     ${text("since", "Created since", { list: "since", hint: "such as 24h or 2026-03-01" })}
     <datalist id="since">${SINCE.map((one) => html`<option value=${one}></option>`)}</datalist>
@@ -119,7 +121,7 @@ function filters(query) {
       @change=${(event) => change({ sort: event.target.value })}>
       <option value="created">newest</option><option value="started">latest start</option><option value="duration">longest</option>
     </select></label>
-    ${stateChoice({ states: STATES, chosen: query.getAll("state"), choose: (chosen) => change({ state: chosen }) })}
+    ${stateChoice({ states: RUN_STATES, chosen: query.getAll("state"), choose: (chosen) => change({ state: chosen }) })}
     ${labels.length
       ? html`<ul class="chips" aria-label="Labels">${labels.map(
           (one) => html`<li>${foreign(one)} <button type="button" aria-label="Remove the label ${clean(one)}"
@@ -135,17 +137,21 @@ function list(view) {
   const unreadable = page.unreadable.length
     ? html`<p class="warning">Not shown, since a newer version wrote them: ${page.unreadable.map((id) => html`${foreign(id)} `)}</p>`
     : nothing;
-  if (!page.runs.length) return html`${unreadable}<p role="status">${foreign(page.text || "No run is like this any more.")}</p>`;
+  if (!page.runs.length) {
+    const newest = page.is_complete ? "" : ` Only the newest ${page.most_searched.toLocaleString("en")} runs were searched.`;
+    return html`${unreadable}<p role="status">${foreign(page.text || "No run matches any more.")}${newest}</p>`;
+  }
   return html`${unreadable}
     <p class="quiet" role="status">${counted(page.total, "run")}${page.is_complete
       ? nothing
-      : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}</p>
+      : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}${
+      query.has("q") ? `. ${counted(page.documents, "document")} read.` : nothing}</p>
     <table class="cards" aria-label="Runs" @keydown=${moveInRows}>
       <thead><tr>
         <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>
         ${heading("Created", "created", query)}${heading("Duration", "duration", query)}<th scope="col">Steps</th>
       </tr></thead>
-      <tbody>${page.runs.map((run) => row(run, view.status === "live"))}</tbody>
+      <tbody>${repeat(page.runs, (run) => run.id, (run) => row(run, view.status === "live"))}</tbody>
     </table>
     ${pager({ page: page.page, size: page.page_size, total: page.total, noun: "run", label: "Pages of runs", open: goToPage })}`;
 }
@@ -156,7 +162,7 @@ function heading(name, key, query) {
 }
 
 function row(run, isLive) {
-  const begun = run.taken_s !== null && OPEN.has(run.state) ? (run.admitted_at ?? run.started_at) : null;
+  const begun = run.taken_s !== null && OPEN_RUN_STATES.has(run.state) ? (run.admitted_at ?? run.started_at) : null;
   return html`<tr>
     <th scope="row"><a href=${to("runs", run.id)}>${foreign(run.id)}</a>${labelsOf(run)}</th>
     <td data-name="State">${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</td>

@@ -8,6 +8,7 @@ import { serverNow, setClock } from "../ticking.js";
 import { openAction, reasonField } from "../dialog.js";
 import { clean, foreign, moment, sentence } from "../format.js";
 import { html } from "../vendor/lit-html/lit-html.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
 const MORE = 20;
 // The server gives no more.
@@ -89,7 +90,7 @@ class SchedulesPage {
         this.withDeleted ? "Without those of deleted files" : "With those of deleted files"}</a></p>
       ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       ${this.files.length
-        ? this.files.map((file) => this.renderFile(file))
+        ? repeat(this.files, (file) => file.path, (file) => this.renderFile(file))
         : html`<p>There are no schedules. Upload a file that has <code>schedules</code> to register them.</p>`}`;
   }
 
@@ -108,8 +109,8 @@ class SchedulesPage {
           ])}
       ${instants.length ? this.renderInstants(file, instants, isPaused) : ""}
       ${file.change_lines.length
-        ? html`<details><summary>Last change: ${foreign(file.change_lines[0])}</summary>
-            <ul>${file.change_lines.slice(1).map((line) => html`<li>${foreign(line)}</li>`)}</ul></details>`
+        ? html`<details><summary>Last change: ${sentence(file.change_lines[0])}</summary>
+            <ul>${file.change_lines.slice(1).map((line) => html`<li>${sentence(line)}</li>`)}</ul></details>`
         : ""}
     </section>`;
   }

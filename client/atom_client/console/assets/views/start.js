@@ -1,40 +1,57 @@
 // Start a run: of a file that is sent with the message, or of one in a bucket. The form is made from its params.
 
-import { about, READ_ONLY } from "../about.js";
-import { get, path, post } from "../api.js";
+import { about } from "../about.js";
+import { go, to } from "../address.js";
+import { post } from "../api.js";
+import { linkToRun, waitForRun } from "../begun.js";
 import { drawExamined, drawPlan } from "../examined.js";
 import { foreign, sentence } from "../format.js";
+import { notify } from "../notices.js";
 import { paramsForm } from "../params.js";
-import { Source } from "../source.js";
+import { SENT, Source } from "../source.js";
 import { html } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 
 const PAUSE_MS = 400;
-const LOOKS = 20;
-const LOOK_MS = 500;
+
+// What was filled in and not started, for a reader who comes back to it.
+let left = null;
 
 export async function start({ query, redraw }) {
-  const page = new StartPage(redraw, query.get("path") ?? "");
+  const path = query.get("path");
+  const page = path === null && left ? left : new StartPage(path ?? "");
+  left = null;
+  page.open(redraw);
   return { title: "Start a run", render: () => page.render(), close: () => page.close() };
 }
 
 class StartPage {
-  constructor(redraw, path) {
-    Object.assign(this, { redraw, values: {}, plan: null, error: "", asking: null, timer: 0, sending: "", isClosed: false });
+  constructor(path) {
+    Object.assign(this, { values: {}, plan: null, error: "", asking: null, timer: 0, sending: "", isClosed: true, isStale: false, isRequested: false });
     Object.assign(this, { path, key: "", labels: "", scheduledAt: "", noQueue: false });
-    this.source = new Source((soon) => this.changed(soon));
-    if (path) this.timer = setTimeout(() => this.preview(), 0);
+    this.source = new Source((soon) => this.changed(soon), { fate: SENT });
+  }
+
+  open(redraw) {
+    Object.assign(this, { redraw, isClosed: false });
+    if (!this.hasSource) return;
+    this.isStale = true;
+    this.timer = setTimeout(() => this.preview(), 0);
   }
 
   close() {
     this.isClosed = true;
     clearTimeout(this.timer);
     this.asking?.abort();
+    if (!this.sending && !this.isRequested) left = this;
   }
 
   changed(soon, fields = {}) {
-    Object.assign(this, fields, { plan: soon ? this.plan : null, isStale: true });
+    Object.assign(this, fields, { plan: soon ? this.plan : null, isStale: true, isRequested: false });
     clearTimeout(this.timer);
+    // An answer about what was there before could be confirmed for what is there now.
+    this.asking?.abort();
+    this.asking = null;
     this.timer = setTimeout(() => this.preview(), soon ? PAUSE_MS : 0);
     this.redraw();
   }
@@ -55,13 +72,13 @@ class StartPage {
     return Boolean(this.path || this.source.file);
   }
 
-  async preview() {
+  // Ask what would be done; `said` is what the reader is told until then and with it.
+  async preview(said = "") {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
-    let found = { plan: null, error: "" };
-    // A read-only console previews nothing that it could not do; it still checks the file.
+    const found = { plan: null, error: said };
     try {
-      if (this.hasSource && !about.read_only) found.plan = await post("/start", { ...this.body, dry_run: true }, asking.signal);
+      if (this.hasSource) found.plan = await this.ask(asking.signal);
     } catch (error) {
       if (error.name === "AbortError") return;
       found.error = error.message;
@@ -69,6 +86,13 @@ class StartPage {
     if (asking !== this.asking) return;
     Object.assign(this, found, { isStale: false });
     this.redraw();
+  }
+
+  // A read-only console previews nothing that it could not do; it still checks a file from here.
+  async ask(signal) {
+    if (!about.read_only) return post("/start", { ...this.body, dry_run: true }, signal);
+    if (this.path) return null;
+    return { check: await post("/files/check", { file: this.source.file, params: this.values }, signal), lines: [] };
   }
 
   get canStart() {
@@ -82,39 +106,47 @@ class StartPage {
     this.redraw();
     try {
       const answer = await post("/start", { ...this.body, key, seen });
-      await this.follow(answer.run_id);
+      await this.follow(answer);
     } catch (error) {
-      Object.assign(this, { sending: "", error: error.message });
-      if (error.status === 409) this.changed(false);
+      this.sending = "";
+      if (this.isClosed) {
+        left = this;
+        return notify([error.message]);
+      }
+      this.error = error.message;
+      // Something has changed since the preview, so there is another one.
+      this.isStale = error.status === 409;
+      if (this.isStale) this.preview(error.message);
     }
     this.redraw();
   }
 
-  // The run exists once the platform has read the message.
-  async follow(runId) {
-    this.sending = `Requested run ${runId}; waiting for the platform to begin it …`;
+  // Go to the run once it exists. A reader who has left meanwhile is told in a notice.
+  async follow({ run_id: runId, lines }) {
+    Object.assign(this, { sending: `Requested run ${runId}; waiting for the platform to begin it …`, isRequested: true });
     this.redraw();
-    for (let look = 0; look < LOOKS && !this.isClosed; look++) {
-      const found = await get(path`/runs/${runId}`).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
-      if (found) {
-        location.hash = `/runs/${encodeURIComponent(runId)}`;
-        return;
-      }
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-    }
+    const hasBegun = await waitForRun(runId, () => !this.isClosed);
     this.sending = "";
-    this.error = `Run ${runId} was requested, but the platform has not begun it yet. If it never does, the dead letters may say why.`;
+    if (this.isClosed) notify(lines, linkToRun(runId));
+    else if (hasBegun) go(to("runs", runId));
+    else this.error = `Run ${runId} was requested, but the platform has not begun it yet. If it never does, the dead letters may say why.`;
+  }
+
+  get hint() {
+    if (!this.hasSource) return "Choose a file first.";
+    if (this.isStale) return "Asking what it will do …";
+    return about.read_only ? "A read-only console checks no files in buckets." : "";
   }
 
   render() {
     const check = this.plan?.check;
     const of = (field) => (this.plan?.problems ?? []).filter((one) => one.field === field);
     return html`<h1>Start a run</h1>
-      ${about.read_only ? html`<p class="problem">${READ_ONLY}</p>` : ""}
+      ${about.read_only ? html`<p class="problem">${sentence(about.why_read_only)}</p>` : ""}
       <form aria-label="Start a run" @submit=${(event) => event.preventDefault()}>
         <label class="field"><span>In a bucket <span class="quiet">(instead of a file from here)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" placeholder="gs://BUCKET/workflows/nightly.yaml"
-            .value=${live(this.path)} @change=${(event) => this.changed(false, { path: event.target.value.trim() })}></label>
+            .value=${this.path} @change=${(event) => this.changed(false, { path: event.target.value.trim() })}></label>
         ${of("path").map(problem)}
         ${this.path ? "" : this.source.render()}
         ${check ? drawExamined(check) : ""}
@@ -127,7 +159,7 @@ class StartPage {
           <h2 id="start-preview">What it will do</h2>
           ${this.plan?.lines.map((line) => html`<p>${sentence(line)}</p>`) ?? ""}
           ${of("request").map(problem)}
-          ${check ? drawPlan(check) : html`<p class="quiet">Choose a file first.</p>`}
+          ${check ? drawPlan(check) : html`<p class="quiet">${this.hint}</p>`}
         </section>
         ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
         <p role="status">${foreign(this.sending)}</p>

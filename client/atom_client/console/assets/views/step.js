@@ -7,10 +7,10 @@ import { clean, duration, foreign, json, moment, outside, sentence, state } from
 import { asOf, crumbs, factList, headings, section, tag } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Live } from "../live.js";
+import { OPEN_RUN_STATES } from "../states.js";
 import { setClock } from "../ticking.js";
 import { Items } from "./items.js";
 
-const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 const MOST_DEPENDENCIES = 50;
 const SHORTEST = 0.001;
 
@@ -73,7 +73,7 @@ function openItems(view) {
 // The step is read again whenever the stream says so, until its run has ended.
 function follow(view) {
   const { data } = view;
-  if (!OPEN.has(data.run_state)) {
+  if (!OPEN_RUN_STATES.has(data.run_state)) {
     view.live?.close();
     if (view.live) view.items?.open();
     Object.assign(view, { live: null, status: "" });
@@ -109,7 +109,7 @@ function draw(view) {
     )}
     <h1>${foreign(shown.id)} ${state(shown.state)}${tag("tolerated", shown.tolerated)}</h1>
     ${asOf({ time: data.as_of, isBusy: view.isBusy, status: view.status, problem: view.problem, error: view.error, refresh: view.refresh })}
-    ${stepActions({ id: run, state: data.run_state }, shown, view.refresh)}
+    ${stepActions({ id: run, state: data.run_state }, shown, view.refresh, data.why_fixed)}
     <section aria-label="Why it is where it is" class="why"><p>${sentence(data.text)}</p>
       ${factList(facts, (name, value) => (name === "log" ? outside(value) : sentence(value)))}
       ${data.notes.map((note) => html`<p class="warning">${sentence(note)}</p>`)}</section>
