@@ -107,7 +107,7 @@ def test_letters_stay_while_they_are_typed(open_console: OpenConsole) -> None:
     page = open_console(world.services)
     assert page.evaluate(TYPE_AND_REDRAW, f"{wanted} ") == f"{wanted} "
     rows(page, 1)
-    expect(page).to_have_url(re.compile(rf"\?id={wanted}$"))
+    expect(page).to_have_url(re.compile(rf"\?q={wanted}$"))
     expect(page.get_by_role("searchbox")).to_have_value(f"{wanted} ")
     page.get_by_role("link", name="Show all runs").click()
     expect(page.get_by_role("searchbox")).to_have_value("")

@@ -83,5 +83,5 @@ export async function follow(path, onLine, signal) {
 
 // Build a path from a template: each value is escaped.
 export function path(parts, ...values) {
-  return parts.reduce((all, part, number) => all + encodeURIComponent(values[number - 1]) + part);
+  return parts.reduce((all, part, number) => all + encodeURIComponent(String(values[number - 1]).toWellFormed()) + part);
 }
