@@ -100,3 +100,21 @@ def test_read_only_console_starts_nothing(open_console: OpenConsole) -> None:
     page = open_console(World().services, path="/start", read_only=True)
     expect(page.get_by_text("This console is read-only")).to_be_visible()
     expect(page.get_by_role("button", name="Start the run")).to_be_disabled()
+
+
+def test_run_with_a_similar_earlier_id_is_awaited(open_console: OpenConsole) -> None:
+    """Ids of one file differ in a few letters; until the platform has begun the run, that is not an error."""
+    world = World()
+    flow = "name: daily-revenue-report\nsteps: [{id: a, task: {imageUri: image}}]\n"
+    for number in range(5):
+        world.start(flow, run_key=str(number))
+    page = open_console(world.services, path="/start")
+    page.get_by_label("Name of the file").fill("daily-revenue-report.yaml")
+    page.get_by_label("Text").fill(flow)
+    page.get_by_role("button", name="Start the run").click()
+    for _ in range(2):
+        page.wait_for_event("response", lambda response: response.url.endswith("/begun"))
+    expect(page.get_by_text("waiting for the platform to begin it")).to_be_visible()
+    world.settle_down("start")
+    page.wait_for_url("**/#/runs/daily-revenue-report-*")
+    assert len(world.bus.take_all("start")) == 0

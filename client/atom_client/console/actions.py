@@ -126,7 +126,7 @@ def repair(run_id: str) -> Response:
         return answer({"problems": shown_problems(error, file.content, file.name)})
     form = {"params": param_objects(workflow.params, run.params)}
     try:
-        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"))
+        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"), key=given.text("key"))
     except InvalidParams as error:
         return answer({**form, "param_problems": param_problems(error.problems)})
     except RunStateError as error:

@@ -28,6 +28,7 @@ from atom_client.planning.requests import (
     warn_of_group,
 )
 from atom_client.text import name_of
+from atom_client.views.queries import read_run
 from atom_client.views.schedules import doubts_about_time
 from atom_workflows.errors import InvalidParams, SourceForbidden, SourceNotFound, SourceTooLarge, SourceUnavailable
 from atom_workflows.language.problems import InvalidWorkflow
@@ -60,6 +61,12 @@ def start() -> Response:
         said = started_before_line(request.run_id)
     ids = {"run_id": request.run_id, "run": request.run_id, "key": request.run_key}
     return answer({**ids, "started_before": earlier.is_started, "lines": [said]})
+
+
+@starts.get("/runs/<run_id>/begun")
+def has_begun(run_id: str) -> Response:
+    """Answer whether the platform has begun a run that was requested; this reads one document."""
+    return answer({"begun": read_run(this_console().services.store, run_id) is not None})
 
 
 class _Asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 import zlib
 from collections.abc import Mapping
@@ -76,15 +77,23 @@ def text_of(content: bytes, name: str) -> str:
         raise Misuse(f"{name_of(name)} is not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
-def plan_repair(
-    services: Services, earlier: RunRecord, file: FoundFile, workflow: Workflow, params: Mapping[str, str]
+def plan_repair(  # noqa: PLR0913 (some may be left out)
+    services: Services,
+    earlier: RunRecord,
+    file: FoundFile,
+    workflow: Workflow,
+    params: Mapping[str, str],
+    *,
+    key: str = "",
 ) -> tuple[ReusePlan, dict[str, Any]]:
     """Plan a new run that keeps steps of an ended one.
 
     Returns the plan and the message that requests the run.
 
-    `params` are the texts of the parameters to change. The message's digest makes the start function refuse it once
-    the ended run has changed. Raises `InvalidParams`, or `RunStateError` if the run cannot be repaired.
+    `params` are the texts of the parameters to change. With the same `key`, file and parameters, no second run is
+    started. The message's digest makes the start function refuse it once the ended run has changed.
+
+    Raises `InvalidParams`, or `RunStateError` if the run cannot be repaired.
     """
     read = read_params(GivenParams(texts=params), workflow)
     if read.problems:
@@ -93,9 +102,11 @@ def plan_repair(
     if params and not workflow.params and digest == earlier.digest:
         # Nothing reads them, so the new run would differ in nothing.
         raise InvalidParams(tuple(f"there is no param `{name:.60}`; the workflow has no params" for name in params))
+    asked = json.dumps([key, digest, sorted(params.items())])
+    run_key = hashlib.sha256(asked.encode()).hexdigest()[:32] if key else uuid.uuid4().hex
     body = {
         "workflow_path": str(earlier.source.get("path", "")),
-        "run_key": uuid.uuid4().hex,
+        "run_key": run_key,
         "schema": SCHEMA_OF_REPAIRS,
         "repairs": earlier.id,
         **file.fields,

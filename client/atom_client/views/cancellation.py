@@ -44,7 +44,8 @@ class CancelPlan:
         """
         run = self.run
         main = run.main_state.value if run.main_state else ""
-        return f"{run.state.value}/{run.retries}/{main}/{run.stop.kind.value if run.stop else ''}"
+        stop = run.stop.kind.value if run.stop else ""
+        return f"{run.state.value}/{run.retries}/{main}/{stop}{'/now' if self.now else ''}"
 
     def sentences(self) -> Iterator[str]:
         """Yield what would happen."""

@@ -89,7 +89,11 @@ function openRetry(run, redraw, preset = {}) {
 
 // The preview has the words of the command line.
 function retryWords(text) {
-  return text.replace(/^--(from|only)$/, "it was named").replace(/add --failed to run/, "tick the box above to run");
+  return text
+    .replace(/^--(from|only)$/, "it was named")
+    .replace(/^--(from|only) /, "named: ")
+    .replace(/add --failed to run/, "tick the box above to run")
+    .replace(/--from runs everything after a step again/, "“these steps and everything after them” runs those again, too");
 }
 
 // Ids have neither spaces nor commas in them.

@@ -9,14 +9,44 @@ export class Refused extends Error {
   }
 }
 
-// Keep the token for this tab, and take it out of the address bar.
-export function adoptToken() {
-  const found = /^#token=([\w-]+)$/.exec(location.hash);
+const TOKEN = /^#token=([\w-]+)$/;
+const ANSWER_MS = 300;
+// A tab that was opened from another one has no token of its own. Only pages of this very console share the channel.
+const tabs = new BroadcastChannel(KEY);
+
+export function hasToken() {
+  return TOKEN.test(location.hash);
+}
+
+// Keep the token for this tab, and take it out of the address bar. Return false if there is none.
+export async function adoptToken() {
+  const [, found] = TOKEN.exec(location.hash) ?? [];
   if (found) {
-    sessionStorage.setItem(KEY, found[1]);
+    sessionStorage.setItem(KEY, found);
     history.replaceState(null, "", "#/runs");
-  }
-  return sessionStorage.getItem(KEY) !== null;
+  } else if (isForeign()) return false;
+  else if (sessionStorage.getItem(KEY) === null) await askTabs();
+  const token = sessionStorage.getItem(KEY);
+  if (token !== null) tabs.onmessage = ({ data }) => data.ask && tabs.postMessage({ token });
+  return token !== null;
+}
+
+// A link on another page must bring the token itself: it may not choose what a reader of the console sees.
+function isForeign() {
+  const [opening] = performance.getEntriesByType("navigation");
+  return "foreign" in document.documentElement.dataset && opening?.type === "navigate";
+}
+
+function askTabs() {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ANSWER_MS);
+    tabs.onmessage = ({ data }) => {
+      if (!data.token) return;
+      sessionStorage.setItem(KEY, data.token);
+      resolve();
+    };
+    tabs.postMessage({ ask: true });
+  });
 }
 
 function headers(more = {}) {

@@ -2,14 +2,14 @@
 
 import { learnAbout } from "./about.js";
 import { address } from "./address.js";
-import { adoptToken, get } from "./api.js";
+import { adoptToken, get, hasToken } from "./api.js";
 import { closeDialog } from "./dialog.js";
-import { clean, ZONE } from "./format.js";
-import { html, render } from "./vendor/lit-html/lit-html.js";
+import { clean, sentence, ZONE } from "./format.js";
+import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { deadLetter } from "./views/dead_letter.js";
 import { deadLetters } from "./views/dead_letters.js";
 import { file } from "./views/file.js";
-import { history } from "./views/history.js";
+import { history as workflowHistory } from "./views/history.js";
 import { run } from "./views/run.js";
 import { runs } from "./views/runs.js";
 import { schedules } from "./views/schedules.js";
@@ -22,7 +22,7 @@ const VIEWS = [
   { pattern: /^\/runs$/, open: runs },
   { pattern: /^\/runs\/([^/]+)(?:\/(?!steps\/)([^/]+))?$/, open: run },
   { pattern: /^\/runs\/([^/]+)\/steps\/([^/]+)$/, open: step },
-  { pattern: /^\/workflows\/([^/]+)$/, open: history },
+  { pattern: /^\/workflows\/([^/]+)$/, open: workflowHistory },
   { pattern: /^\/start$/, open: start },
   { pattern: /^\/file$/, open: file },
   { pattern: /^\/schedules$/, open: schedules },
@@ -37,11 +37,14 @@ const TABS = [
   ["/dead-letters", "Dead letters"],
 ];
 
+const SCROLL_MS = 100;
 const state = { about: null, view: null, opened: null, error: null, number: 0 };
 const place = (id) => document.getElementById(id);
 
 async function show() {
   const number = ++state.number;
+  // Where the reader was on this page, if it is gone back to.
+  const top = history.state?.top ?? 0;
   const isCurrent = () => number === state.number;
   const { path, query } = address();
   const view = VIEWS.find(({ pattern }) => pattern.test(path));
@@ -65,7 +68,7 @@ async function show() {
     draw();
     // As on any page that a link opens: reading begins at its top.
     if (!isFirst) place("content").focus({ preventScroll: true });
-    if (!isFirst) scrollTo(0, 0);
+    if (!isFirst) scrollTo(0, top);
   } catch (error) {
     if (!isCurrent()) return;
     state.opened?.close?.();
@@ -86,7 +89,8 @@ function draw() {
     place("header"),
   );
   const content = state.error
-    ? html`<h1>Not shown</h1><p class="problem" role="alert">${clean(state.error)}</p>`
+    ? html`<h1>Cannot show this page</h1><p class="problem" role="alert">${sentence(state.error)}</p>
+        ${state.view ? html`<button type="button" @click=${show}>Try again</button>` : nothing}`
     : state.opened
       ? state.opened.render()
       : html`<p class="quiet">Loading …</p>`;
@@ -94,9 +98,23 @@ function draw() {
   render(html`Times are in ${ZONE}.`, place("footer"));
 }
 
+// Keep where the reader is on a page with its address, for when it is gone back to.
+let scrolled = 0;
+addEventListener("scroll", () => {
+  clearTimeout(scrolled);
+  scrolled = setTimeout(() => history.replaceState({ ...history.state, top: scrollY }, ""), SCROLL_MS);
+});
+
+// The address of a console that was started again has another token.
+function changed() {
+  if (hasToken()) return location.reload();
+  if (state.about) show();
+}
+
 async function begin() {
-  if (!adoptToken()) {
-    state.error = "Open the address that `atom-workflows console` printed: it holds the token of this console.";
+  addEventListener("hashchange", changed);
+  if (!(await adoptToken())) {
+    state.error = "Open the address that `atom-workflows console` printed: it contains the token of this console.";
     return draw();
   }
   try {
@@ -106,9 +124,13 @@ async function begin() {
     state.error = error.message;
     return draw();
   }
-  addEventListener("hashchange", show);
   await show();
 }
 
+// The fragment of a link to a part of the page would be taken for the address of a view.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  place("content").focus();
+});
 place("content").replaceChildren();
 begin();

@@ -61,6 +61,7 @@ class ActionDialog {
     Object.assign(this.options, changed);
     if (decides) {
       this.plan = null;
+      this.asking?.abort();
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.preview(), soon ? PAUSE_MS : 0);
     }
@@ -85,7 +86,7 @@ class ActionDialog {
 
   get canConfirm() {
     const { plan } = this;
-    return plan !== null && !this.sending && !plan.refused && !PROBLEMS.some((name) => plan[name]?.length);
+    return plan !== null && !this.sending && !plan.refused && plan.ids?.length !== 0 && !PROBLEMS.some((name) => plan[name]?.length);
   }
 
   async confirm() {
@@ -96,6 +97,8 @@ class ActionDialog {
     const named = this.plan.ids ? { ids: this.plan.ids, all: false, hopeless: false } : { seen: this.plan.seen };
     try {
       const answer = await post(this.action.path, { ...this.action.body(this.options), ...named });
+      // What was allowed when it was shown may be none the less impossible now: then nothing was done.
+      if (!answer.lines) return Object.assign(this, { plan: answer, sending: false }).draw();
       this.close();
       notify(answer.lines, this.action.link?.(answer));
       await this.action.after(answer);
@@ -137,7 +140,7 @@ function drawPlan(plan, words) {
 export function drawTable({ heading, rows }) {
   const more = rows.length - MOST_ROWS;
   return html`<div class="scroll" tabindex="0" role="region" aria-label="What is affected"><table>
-      <thead><tr>${heading.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+      <thead><tr>${heading.map((name) => html`<th scope="col">${name[0]}${name.slice(1).toLowerCase()}</th>`)}</tr></thead>
       <tbody>${rows.slice(0, MOST_ROWS).map(
         ([first, ...cells]) => html`<tr><th scope="row">${sentence(first)}</th>
           ${cells.map((cell) => html`<td>${sentence(cell)}</td>`)}</tr>`,

@@ -5,6 +5,7 @@ import { counted, foreign } from "./format.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
 const MOST_STEPS = 500;
+const DOLLARS = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 
 // `check` is the server's examination of the file.
 export function drawExamined(check) {
@@ -20,7 +21,7 @@ export function drawPlan(check) {
     return html`<p>The plan is shown once every parameter has a valid value.</p>`;
   }
   return html`<pre tabindex="0" aria-label="The plan">${check.plan_lines.join("\n")}</pre>
-    ${check.plan.run_usd === null ? "" : html`<p class="quiet">A run costs about $${check.plan.run_usd.toPrecision(2)}, not counting
+    ${check.plan.run_usd === null ? "" : html`<p class="quiet">A run costs about $${DOLLARS.format(check.plan.run_usd)}, not counting
       the machines that run its jobs; <code>atom-workflows cost</code> gives the details.</p>`}`;
 }
 

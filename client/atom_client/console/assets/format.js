@@ -34,10 +34,6 @@ export function duration(seconds) {
   return `${minutes} min ${String(whole % 60).padStart(2, "0")} s`;
 }
 
-export function secondsSince(text) {
-  return text ? Math.max(0, (Date.now() - Date.parse(text)) / 1000) : null;
-}
-
 export function counted(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }

@@ -11,7 +11,7 @@ const MOST_OFFERED = 500;
 // `step` is the one to mark, or else one is chosen among `steps`.
 export function openMark(run, redraw, { step = "", steps = null }) {
   // The fields for the outputs, as the latest preview described them.
-  const form = { step: "", fields: [], values: {} };
+  const form = { step: "", fields: [], values: Object.create(null) };
   openAction({
     title: steps ? `Mark a step of run ${run.id}` : `Mark ${step} of run ${run.id}`,
     confirm: "Mark the step",
@@ -31,7 +31,7 @@ export function openMark(run, redraw, { step = "", steps = null }) {
 
 function fields(form, steps, options, change, dialog) {
   // Another step may declare other outputs.
-  if (form.step !== options.step) Object.assign(form, { step: options.step, fields: [], values: {} });
+  if (form.step !== options.step) Object.assign(form, { step: options.step, fields: [], values: Object.create(null) });
   if (dialog.plan) form.fields = dialog.plan.outputs;
   const set = (name, text) => {
     if (text === undefined) delete form.values[name];

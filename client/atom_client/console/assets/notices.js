@@ -12,11 +12,6 @@ export function notify(lines, link) {
   draw();
 }
 
-export function dismissAll() {
-  shown = [];
-  draw();
-}
-
 function dismiss(notice) {
   shown = shown.filter((one) => one !== notice);
   draw();

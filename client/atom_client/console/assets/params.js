@@ -15,9 +15,9 @@ export function paramsForm({ params, values, problems, change, legend = "Paramet
   if (!params.length && !others.length) return "";
   return html`<fieldset class="params"><legend>${legend}</legend>
     ${others.map((one) => html`<p class="problem">${sentence(one.message)}
-      ${one.param !== null && one.param in values
+      ${one.param !== null && Object.hasOwn(values, one.param)
         ? html`<button type="button" @click=${() => change(one.param, undefined)}>Leave ${foreign(one.param)} out</button>` : ""}</p>`)}
-    ${params.map((one) => field(one, values[one.name], problems.filter((found) => found.param === one.name), change))}
+    ${params.map((one) => field(one, Object.hasOwn(values, one.name) ? values[one.name] : undefined, problems.filter((found) => found.param === one.name), change))}
   </fieldset>`;
 }
 
@@ -32,9 +32,9 @@ function field(param, given, problems, change) {
       ${param.description ? html`<div class="description">${foreign(param.description)}</div>` : ""}
       <span class="quiet">${defaultWords(param)}</span>
       ${parts.isGiven ? html`<button type="button" @click=${() => change(param.name, undefined)}>
-        ${param.value !== null ? "As it was" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${foreign(param.name)}</span></button>` : ""}
+        ${param.value !== null ? "Restore" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${foreign(param.name)}</span></button>` : ""}
     </div>
-    ${problems.map((one) => html`<p class="problem" id="${id}-problem">${sentence(one.message)}</p>`)}
+    ${problems.length ? html`<div id="${id}-problem">${problems.map((one) => html`<p class="problem">${sentence(one.message)}</p>`)}</div>` : ""}
   </div>`;
 }
 
@@ -59,7 +59,7 @@ function input(param, { id, type, text, problems }, change) {
 }
 
 function defaultWords(param) {
-  if (param.value !== null) return html`It was ${foreign(clip(param.value))}.`;
+  if (param.value !== null) return html`Previous value: ${foreign(clip(param.value))}.`;
   if (param.required) return "Required.";
   if (param.computed !== null) return html`Default: computed by ${foreign(param.computed)}.`;
   return html`Default: ${foreign(clip(param.default))}.`;
@@ -68,7 +68,7 @@ function defaultWords(param) {
 const LIMITS = {
   min: ["at least", ""], max: ["at most", ""],
   minLength: ["at least", " long"], maxLength: ["at most", " long"],
-  minItems: ["at least", " in it"], maxItems: ["at most", " in it"],
+  minItems: ["at least", " items"], maxItems: ["at most", " items"],
 };
 
 function rules(param) {

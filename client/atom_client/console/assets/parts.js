@@ -1,7 +1,7 @@
 // Parts that several views have: a bar to refresh, pages, choices of states, and tables that arrow keys move in.
 
-import { go, withQuery } from "./address.js";
-import { clean, counted, moment, state } from "./format.js";
+import { address, go, withQuery } from "./address.js";
+import { counted, moment, sentence, state } from "./format.js";
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 
 const STATUSES = {
@@ -12,11 +12,12 @@ const STATUSES = {
 // What is shown was read at a time; `status` is "live" if changes appear by themselves, or "lost" if they cannot now.
 export function asOf({ time, isBusy, status = "", problem = "", error = null, refresh }) {
   return html`<p class="as-of" data-status=${status}>
-    <span role="status" title=${clean(problem)}>${STATUSES[status] ?? "As of"}</span> ${moment(time)}
+    <span role="status">${STATUSES[status] ?? "As of"}</span> ${moment(time)}
+    ${status === "lost" && problem ? html`<span class="quiet">${sentence(problem)}</span>` : nothing}
     <button type="button" aria-disabled=${isBusy ? "true" : "false"} @click=${() => isBusy || refresh()}>Refresh</button>
     ${isBusy ? html`<span class="quiet" role="status">Reading …</span>` : nothing}
   </p>
-  ${error ? html`<p class="problem" role="alert">${error}</p>` : nothing}`;
+  ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : nothing}`;
 }
 
 // Buttons to the pages of a list; nothing if there is only one.
@@ -104,12 +105,14 @@ export function factList(facts, show) {
   )}</dl>`;
 }
 
-// Call `then` once no letter has been typed for a moment.
+// The timers of fields in which someone is typing. A redraw makes other listeners, but keeps the field.
+const typing = new WeakMap();
+
+// Call `then` once no letter has been typed for a moment, unless another view is shown by then.
 export function afterTyping(then, wait = 250) {
-  let timer = 0;
-  return (event) => {
-    const { value } = event.target;
-    clearTimeout(timer);
-    timer = setTimeout(() => then(value), wait);
+  return ({ target }) => {
+    clearTimeout(typing.get(target));
+    const { path } = address();
+    typing.set(target, setTimeout(() => address().path === path && then(target.value), wait));
   };
 }

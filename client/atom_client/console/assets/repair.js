@@ -9,22 +9,27 @@ import { paramsForm } from "./params.js";
 import { Source } from "./source.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
-const WHAT = { keep: "kept", run: "runs", remove: "gone" };
+const WHAT = { keep: "kept", run: "runs", remove: "removed" };
 
 export async function openRepair(run, redraw) {
+  const asked = location.hash;
+  // However often it is confirmed, one run is started.
+  const key = crypto.randomUUID();
   let form;
   try {
     form = await get(path`/runs/${run.id}/repair`);
   } catch (error) {
     return notify([error.message]);
   }
-  const state = { source: null, params: form.params, values: {}, problem: form.problem ?? "" };
+  // The form took a while, and the reader may have gone elsewhere.
+  if (location.hash !== asked) return;
+  const state = { source: null, params: form.params, values: Object.create(null), problem: form.problem ?? "" };
   openAction({
     title: `Retry run ${run.id} with an edited file or parameters`,
     confirm: "Start the new run",
     path: path`/runs/${run.id}/repair`,
     options: { edits: 0, reason: "" },
-    body: ({ reason }) => ({ file: editedFile(state, form), params: state.values, reason }),
+    body: ({ reason }) => ({ file: editedFile(state, form), params: state.values, key, reason }),
     fields: (options, change, dialog) => fields(state, form, options, change, dialog),
     show,
     link: (answer) => [`#/runs/${encodeURIComponent(answer.run_id)}`, `Run ${answer.run_id}`],
@@ -34,7 +39,7 @@ export async function openRepair(run, redraw) {
 
 function fields(state, form, options, change, dialog) {
   const edited = (soon) => change({ edits: options.edits + 1 }, { soon });
-  state.source ??= new Source(edited, form.file ?? {});
+  state.source ??= new Source(edited, { ...form.file, hint: "it is sent with the request" });
   // Another file may declare other parameters.
   state.params = dialog.plan?.params ?? state.params;
   const set = (name, text) => {
@@ -59,7 +64,7 @@ function show(plan) {
   if (plan.problems?.length) return drawFindings(plan.problems);
   if (plan.param_problems?.length) return html`<p class="problem">The parameters have problems.</p>`;
   if (!plan.steps?.length) return "";
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="What becomes of each step"><table>
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="What happens to each step"><table>
     <thead><tr><th scope="col">Step</th><th scope="col">What</th><th scope="col">Why</th></tr></thead>
     <tbody>${plan.steps.slice(0, 200).map((one) => html`<tr><th scope="row">${foreign(one.id)}</th>
       <td>${WHAT[one.what] ?? one.what}</td><td>${foreign(one.why)}</td></tr>`)}</tbody></table></div>

@@ -1,17 +1,18 @@
-// A workflow file that a user pastes, chooses or drops. It is read by this page, and sent to the console alone.
+// A workflow file that a user pastes, chooses or drops. It is read by this page, and sent to the console's own server.
 
 import { counted, foreign } from "./format.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 import { live } from "./vendor/lit-html/directives/live.js";
 
-export const MOST_BYTES = 4 * 1024 * 1024;
+const MOST_BYTES = 4 * 1024 * 1024;
 // A text field with more than this makes every key slow.
 const MOST_SHOWN = 300_000;
 
 export class Source {
   // `changed` is called after each change: with true if more typing may follow.
-  constructor(changed, { name = "", text = "" } = {}) {
-    Object.assign(this, { changed, name, text, problem: "" });
+  // `hint` says where it goes.
+  constructor(changed, { name = "", text = "", hint = "it stays on this machine" } = {}) {
+    Object.assign(this, { changed, name, text, hint, problem: "" });
   }
 
   // The file as the server takes it, or null.
@@ -48,20 +49,27 @@ export class Source {
     const isLong = this.text.length > MOST_SHOWN;
     return html`<div class="source" @dragover=${(event) => event.preventDefault()} @drop=${(event) => this.dropped(event)}>
       <div class="row">
-        <label class="field"><span>Workflow file <span class="quiet">(YAML or JSON, up to 4 MB; it stays on this machine)</span></span>
-          <input type="file" accept=".yaml,.yml,.json" @change=${(event) => this.take(event.target.files[0])}></label>
+        <label class="field"><span>Workflow file <span class="quiet">(YAML or JSON, up to 4 MB; ${this.hint})</span></span>
+          <input type="file" accept=".yaml,.yml,.json" @change=${(event) => this.chosen(event.target)}></label>
         <label class="field"><span>Name of the file</span>
-          <input type="text" spellcheck="false" autocomplete="off" placeholder="pasted.yaml" .value=${live(this.name)}
+          <input type="text" spellcheck="false" autocomplete="off" placeholder="pasted.yaml" .value=${this.name}
             @change=${(event) => this.set(event.target.value.trim(), this.text)}></label>
       </div>
       ${isLong
         ? html`<p>${foreign(this.name)}: ${counted(this.text.length, "character")}, too many to be edited here.
             <button type="button" @click=${() => this.set("", "")}>Remove</button></p>`
         : html`<label class="field"><span>Text <span class="quiet">(paste it, drop a file, or edit)</span></span>
-            <textarea rows="14" spellcheck="false" autocapitalize="off" .value=${live(this.text)}
+            <textarea rows="14" spellcheck="false" autocapitalize="off" .value=${live(this.text.replaceAll("\r\n", "\n"))}
               @input=${(event) => this.type(event.target.value)}></textarea></label>`}
       ${this.problem ? html`<p class="problem" role="alert">${foreign(this.problem)}</p>` : ""}
     </div>`;
+  }
+
+  // The same file may be chosen again after it was edited.
+  chosen(input) {
+    const [file] = input.files;
+    input.value = "";
+    this.take(file);
   }
 
   dropped(event) {

@@ -58,7 +58,8 @@ class Graph {
   #listen() {
     const { canvas } = this;
     const at = (event) => this.plot.nodeAt((event.offsetX - this.surface.view.x) / this.surface.view.k, (event.offsetY - this.surface.view.y) / this.surface.view.k);
-    canvas.addEventListener("click", (event) => this.choose(at(event)));
+    // What was clicked stays where it is, for a second click.
+    canvas.addEventListener("click", (event) => this.choose(at(event), { isClicked: true }));
     canvas.addEventListener("dblclick", (event) => at(event) !== null && this.#open(at(event)));
     canvas.addEventListener("pointermove", (event) => {
       const node = event.buttons ? null : at(event);
@@ -116,11 +117,11 @@ class Graph {
     return this.d3.quadtree([...this.plot.ids.keys()], (i) => this.plot.middle(i), (i) => this.plot.y[i]).find(x, y) ?? null;
   }
 
-  choose(node, { isFromList = false, isStill = false } = {}) {
+  choose(node, { isFromList = false, isStill = false, isClicked = false } = {}) {
     this.chosen = node;
     this.near = node === null ? null : this.plot.around(node);
     if (!isFromList) this.list.mark(node);
-    if (node !== null && !isStill && this.surface.width) this.camera.toNode(node);
+    if (node !== null && !isStill && !isClicked && this.surface.width) this.camera.toNode(node);
     if (!isStill) this.options.onChoose?.(node === null ? null : this.plot.ids[node]);
     this.surface.ask();
     this.draw();
@@ -209,7 +210,7 @@ class Graph {
       plot, node: this.chosen, options, choose: (node) => this.choose(node), unfold: (node) => this.#unfold(node),
     });
     render(html`${this.#bar()}
-      <div class="graph-parts">${this.holder}<div class="graph-side">${chosen}${this.list.element}</div></div>${legend()}`, this.element);
+      <div class="graph-parts">${this.holder}<div class="graph-side">${this.list.element}${chosen}</div></div>${legend()}`, this.element);
   }
 
   #bar() {

@@ -20,7 +20,8 @@ export class NodeList {
     this.element.addEventListener("keydown", (event) => this.#press(event));
     this.element.addEventListener("click", (event) => this.#click(event));
     this.element.addEventListener("dblclick", () => this.at >= 0 && this.open(this.nodes[this.at]));
-    this.element.addEventListener("focus", () => this.at < 0 && this.nodes.length && this.#choose(0));
+    // A click chooses its own row.
+    this.element.addEventListener("focus", () => this.element.matches(":focus-visible") && this.at < 0 && this.nodes.length && this.#choose(0));
   }
 
   show(plot, nodes) {

@@ -1,6 +1,7 @@
 // One dead letter: its facts, its event, and what to do about it.
 
 import { toolbar } from "../actions.js";
+import { go } from "../address.js";
 import { get, path } from "../api.js";
 import { foreign, sentence } from "../format.js";
 import { openDrop, openReplay } from "../letters.js";
@@ -13,9 +14,9 @@ export async function deadLetter({ params: [id] }) {
 }
 
 function draw(letter) {
-  const after = () => {
-    location.hash = "/dead-letters";
-  };
+  const here = location.hash;
+  // The reader may have gone elsewhere meanwhile.
+  const after = () => location.hash === here && go("#/dead-letters");
   return html`<p><a href="#/dead-letters">All dead letters</a></p>
     <h1>Dead letter ${foreign(letter.id)}</h1>
     ${toolbar("Actions on this letter", [

@@ -17,7 +17,7 @@ export async function file({ redraw }) {
 
 class FilePage {
   constructor(redraw) {
-    Object.assign(this, { redraw, values: {}, check: null, error: "", asking: null, timer: 0 });
+    Object.assign(this, { redraw, values: Object.create(null), check: null, error: "", asking: null, timer: 0 });
     this.source = new Source((soon) => this.changed(soon));
     this.graph = new FileGraph();
   }

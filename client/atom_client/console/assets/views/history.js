@@ -100,7 +100,7 @@ function draw(view) {
         @change=${(event) => go(withQuery({ runs: event.target.value, page: null }))}>
         ${SIZES.map((one) => html`<option value=${one} ?selected=${String(one) === size}>newest ${one}</option>`)}</select></label>
       <label class="field">Search steps<input type="search" name="q" maxlength="300" autocomplete="off"
-        spellcheck="false" .value=${live(query.get("q") ?? "")}
+        spellcheck="false" .value=${query.get("q") ?? ""}
         @input=${afterTyping((value) => go(withQuery({ q: value, page: null }), { replace: true }), 100)}></label>
       <label class="check"><input type="checkbox" name="failed" .checked=${live(query.has("failed"))}
         @change=${(event) => go(withQuery({ failed: event.target.checked ? "1" : null, page: null }))}>

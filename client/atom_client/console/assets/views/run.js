@@ -1,7 +1,7 @@
 // A run: where it is and why, and its tabs.
 
 import { runActions } from "../actions.js";
-import { go, to } from "../address.js";
+import { to } from "../address.js";
 import { clean, foreign, sentence, state } from "../format.js";
 import { asOf, crumbs } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -15,22 +15,32 @@ const MOST_ABOVE_A_PICTURE = 1;
 
 export async function run({ params, query, about, redraw }) {
   const [ref, name] = params;
-  const view = { tab: tabOf(name), opened: null, hasAll: false, redraw };
+  const view = { tab: tabOf(name), opened: null, hasAll: false, opening: 0, query, tabError: "", redraw };
   const drawn = () => {
     view.opened?.changed?.();
     redraw();
   };
   const model = (view.model = await RunModel.read(ref, drawn));
+  // Only the tab that was asked for last is shown, whichever is read first.
   const openTab = async (tab, inQuery) => {
+    const number = ++view.opening;
     view.opened?.close?.();
-    Object.assign(view, { tab, opened: null });
-    const opened = await tab.open({ model, query: inQuery, about, redraw });
-    if (view.tab !== tab) return opened.close?.();
-    view.opened = opened;
+    Object.assign(view, { tab, opened: null, query: inQuery, tabError: "" });
+    redraw();
+    try {
+      const opened = await tab.open({ model, query: inQuery, about, redraw });
+      if (number !== view.opening) return opened.close?.();
+      view.opened = opened;
+      if (view.query !== inQuery) opened.update?.({ query: view.query });
+    } catch (error) {
+      if (number === view.opening) view.tabError = error.message;
+    }
+    redraw();
   };
+  view.openAgain = () => openTab(view.tab, view.query);
   await openTab(view.tab, query);
   // The reference may have been the beginning of an id, or a workflow's name.
-  if (ref !== model.run.id) go(location.hash.replace(/^#\/runs\/[^/?]+/, to("runs", model.run.id)), { replace: true });
+  if (ref !== model.run.id) history.replaceState(history.state, "", location.hash.replace(/^#\/runs\/[^/?]+/, to("runs", model.run.id)));
   model.canFollow = about.live;
   if (about.live && model.isOpen) model.follow();
   return {
@@ -40,9 +50,11 @@ export async function run({ params, query, about, redraw }) {
       if (other !== model.run.id && other !== ref) return false;
       const tab = tabOf(tabName);
       if (tab !== view.tab) await openTab(tab, inQuery);
-      else view.opened?.update?.({ query: inQuery });
+      view.query = inQuery;
+      view.opened?.update?.({ query: inQuery });
     },
     close: () => {
+      view.opening++;
       model.close();
       view.opened?.close?.();
     },
@@ -72,7 +84,9 @@ function draw(view) {
     <nav class="tabs" aria-label="Views of the run"><ul>${RUN_TABS.map((tab, number) => html`<li><a
       href=${number ? to("runs", run.id, tab.name) : to("runs", run.id)}
       aria-current=${tab === view.tab ? "page" : "false"}>${tab.title}</a></li>`)}</ul></nav>
-    ${view.opened ? view.opened.render() : html`<p class="quiet">Loading …</p>`}`;
+    ${view.opened ? view.opened.render() : view.tabError
+      ? html`<p class="problem" role="alert">${sentence(view.tabError)}</p><button type="button" @click=${view.openAgain}>Try again</button>`
+      : html`<p class="quiet">Loading …</p>`}`;
 }
 
 // The reasons, a few under each heading, with links to the steps that they name.

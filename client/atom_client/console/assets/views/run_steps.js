@@ -4,7 +4,7 @@ import { go, to, withQuery } from "../address.js";
 import { clean, duration, foreign, secondsBetween, sentence, state } from "../format.js";
 import { afterTyping, goToPage, moveInRows, pageNumber, pager, sortable, stateChoice, tag } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { live } from "../vendor/lit-html/directives/live.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { Items } from "./items.js";
 
 const STATES = ["PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
@@ -99,7 +99,7 @@ function draw(view) {
   return html`<section aria-label="Steps">
     <search><form class="filters" aria-label="Which steps are listed" @submit=${(event) => event.preventDefault()}>
       <label class="field">Search ids and messages<input type="search" name="q" maxlength="300" autocomplete="off"
-        spellcheck="false" .value=${live(query.get("q") ?? "")}
+        spellcheck="false" .value=${query.get("q") ?? ""}
         @input=${afterTyping((value) => change({ q: value }, { replace: true }), 100)}></label>
       ${stateChoice({ states: offered, chosen: states, counts, choose: (chosenStates) => change({ state: chosenStates }) })}
       ${query.has("q") || query.has("state") ? html`<a href=${to("runs", data.run.id)}>Show all steps</a>` : nothing}
@@ -130,7 +130,7 @@ function table(view, shown) {
       ${column("Step", "step")}${column("State", "state")}${column("Attempts", "attempts")}${column("Duration", "duration")}
       <th scope="col">Message</th>
     </tr></thead>
-    <tbody>${shown.map((step) => row(view, step))}</tbody>
+    <tbody>${repeat(shown, ({ id }) => id, (step) => row(view, step))}</tbody>
   </table>`;
 }
 

@@ -140,7 +140,7 @@ function bar(view) {
   const to = (by) => ZOOMS[ZOOMS.indexOf(zoom) + by];
   const zoomButton = (by, name, sign) => html`<button type="button" aria-label=${name} aria-disabled=${to(by) ? "false" : "true"} @click=${() => to(by) && change({ zoom: to(by) === 1 ? null : to(by) })}>${sign}</button>`;
   return html`<search><form class="filters" aria-label="What the timeline shows" @submit=${(event) => event.preventDefault()}>
-    <label class="field">Search ids<input type="search" name="q" maxlength="300" autocomplete="off" spellcheck="false" .value=${live(query.get("q") ?? "")} @input=${afterTyping((value) => change({ q: value }), 100)}></label>
+    <label class="field">Search ids<input type="search" name="q" maxlength="300" autocomplete="off" spellcheck="false" .value=${query.get("q") ?? ""} @input=${afterTyping((value) => change({ q: value }), 100)}></label>
     <label class="field">Order<select @change=${(event) => change({ order: event.target.value === "started" ? null : event.target.value })}>${Object.entries(ORDERS).map(([name, words]) => html`<option value=${name} ?selected=${name === order}>${words}</option>`)}</select></label>
     <label class="check"><input type="checkbox" .checked=${live(isFolded)} @change=${(event) => change({ fold: event.target.checked ? null : "none" })}> Fold similar steps</label>
     <button type="button" aria-pressed=${isTable ? "true" : "false"} @click=${() => change({ as: isTable ? null : "table" })}>As a table</button>

@@ -5,6 +5,7 @@ import { get } from "../api.js";
 import { clean, counted, duration, foreign, moment, state } from "../format.js";
 import { afterTyping, asOf, goToPage, moveInRows, pager, sortable, stateChoice } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { Live } from "../live.js";
 import { setClock } from "../ticking.js";
 import { live } from "../vendor/lit-html/directives/live.js";
@@ -99,9 +100,9 @@ function draw(view) {
 
 function filters(query) {
   const text = (name, label, more = {}) => html`<label class="field">${label}
-    <input type=${more.type ?? "text"} name=${name} .value=${live(query.get(name) ?? "")} maxlength="300"
+    <input type=${more.type ?? "text"} name=${name} .value=${query.get(name) ?? ""} maxlength="300"
       autocomplete="off" spellcheck="false" list=${more.list ?? nothing} placeholder=${more.hint ?? nothing}
-      @input=${afterTyping((value) => change({ [name]: value.trim() }, { replace: true }))}></label>`;
+      @input=${afterTyping((value) => change({ [name]: value }, { replace: true }))}></label>`;
   const labels = query.getAll("label");
   const addLabel = (event) => {
     const value = event.target.value.trim();
@@ -149,7 +150,7 @@ function list(view) {
         <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>
         ${heading("Created", "created", query)}${heading("Duration", "duration", query)}<th scope="col">Steps</th>
       </tr></thead>
-      <tbody>${page.runs.map((run) => row(run, view.status === "live"))}</tbody>
+      <tbody>${repeat(page.runs, ({ id }) => id, (run) => row(run, view.status === "live"))}</tbody>
     </table>
     ${pager({ page: page.page, size: page.page_size, total: page.total, noun: "run", label: "Pages of runs", open: goToPage })}`;
 }

@@ -1,9 +1,11 @@
 // Start a run: of a file that is sent with the message, or of one in a bucket. The form is made from its params.
 
 import { about } from "../about.js";
+import { go, to } from "../address.js";
 import { get, path, post } from "../api.js";
 import { drawExamined, drawPlan } from "../examined.js";
 import { foreign, sentence } from "../format.js";
+import { notify } from "../notices.js";
 import { paramsForm } from "../params.js";
 import { Source } from "../source.js";
 import { html } from "../vendor/lit-html/lit-html.js";
@@ -20,9 +22,9 @@ export async function start({ query, redraw }) {
 
 class StartPage {
   constructor(redraw, path) {
-    Object.assign(this, { redraw, values: {}, plan: null, error: "", asking: null, timer: 0, sending: "", isClosed: false });
+    Object.assign(this, { redraw, values: Object.create(null), plan: null, error: "", asking: null, timer: 0, sending: "", isClosed: false });
     Object.assign(this, { path, key: "", labels: "", scheduledAt: "", noQueue: false });
-    this.source = new Source((soon) => this.changed(soon));
+    this.source = new Source((soon) => this.changed(soon), { hint: "it is sent with the request" });
     if (path) this.timer = setTimeout(() => this.preview(), 0);
   }
 
@@ -55,11 +57,11 @@ class StartPage {
     return Boolean(this.path || this.source.file);
   }
 
-  async preview() {
+  async preview(said = "") {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
-    let found = { plan: null, error: "" };
-    // A read-only console previews nothing that it could not do; it still checks the file.
+    let found = { plan: null, error: said };
+    // A console that changes nothing previews nothing that it could not do.
     try {
       if (this.hasSource && !about.read_only) found.plan = await post("/start", { ...this.body, dry_run: true }, asking.signal);
     } catch (error) {
@@ -69,6 +71,14 @@ class StartPage {
     if (asking !== this.asking) return;
     Object.assign(this, found, { isStale: false });
     this.redraw();
+  }
+
+  // Why there is no plan yet.
+  get missing() {
+    if (about.read_only) return "";
+    if (!this.hasSource) return "Choose a file first.";
+    if (this.isStale) return "Asking what it will do …";
+    return "The plan of a file that cannot be read from here is not known.";
   }
 
   get canStart() {
@@ -82,24 +92,24 @@ class StartPage {
     this.redraw();
     try {
       const answer = await post("/start", { ...this.body, key, seen });
+      if (this.isClosed) return notify(answer.lines, [to("runs", answer.run_id), `Run ${answer.run_id}`]);
       await this.follow(answer.run_id);
     } catch (error) {
+      if (this.isClosed) return notify([error.message]);
       Object.assign(this, { sending: "", error: error.message });
-      if (error.status === 409) this.changed(false);
+      if (error.status === 409) await this.preview(error.message);
     }
     this.redraw();
   }
 
-  // The run exists once the platform has read the message.
+  // The run exists once the platform has read the message. Whatever goes wrong while looking, it was requested.
   async follow(runId) {
     this.sending = `Requested run ${runId}; waiting for the platform to begin it …`;
     this.redraw();
     for (let look = 0; look < LOOKS && !this.isClosed; look++) {
-      const found = await get(path`/runs/${runId}`).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
-      if (found) {
-        location.hash = `/runs/${encodeURIComponent(runId)}`;
-        return;
-      }
+      const { begun } = await get(path`/runs/${runId}/begun`).catch(() => ({ begun: false }));
+      if (this.isClosed) return;
+      if (begun) return go(to("runs", runId));
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     }
     this.sending = "";
@@ -114,7 +124,7 @@ class StartPage {
       <form aria-label="Start a run" @submit=${(event) => event.preventDefault()}>
         <label class="field"><span>In a bucket <span class="quiet">(instead of a file from here)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" placeholder="gs://BUCKET/workflows/nightly.yaml"
-            .value=${live(this.path)} @change=${(event) => this.changed(false, { path: event.target.value.trim() })}></label>
+            .value=${this.path} @change=${(event) => this.changed(false, { path: event.target.value.trim() })}></label>
         ${of("path").map(problem)}
         ${this.path ? "" : this.source.render()}
         ${check ? drawExamined(check) : ""}
@@ -127,7 +137,7 @@ class StartPage {
           <h2 id="start-preview">What it will do</h2>
           ${this.plan?.lines.map((line) => html`<p>${sentence(line)}</p>`) ?? ""}
           ${of("request").map(problem)}
-          ${check ? drawPlan(check) : html`<p class="quiet">Choose a file first.</p>`}
+          ${check ? drawPlan(check) : html`<p class="quiet">${this.missing}</p>`}
         </section>
         ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
         <p role="status">${foreign(this.sending)}</p>
