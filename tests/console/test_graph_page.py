@@ -147,7 +147,7 @@ def test_a_click_chooses_the_step_under_the_pointer(open_console: OpenConsole) -
     page.mouse.click(x, y)
     chosen = page.get_by_label("Chosen step")
     expect(chosen.get_by_role("heading")).to_have_text("second")
-    chosen.get_by_role("button", name="After first").click()
+    chosen.get_by_role("button", name="Depends on first").click()
     expect(chosen.get_by_role("heading")).to_have_text("first")
 
 

@@ -89,6 +89,29 @@ def value_of(page: Page, script: str) -> object:
     return page.evaluate(f"async () => {{ {script} }}")
 
 
+def test_numbers_on_buttons_of_a_graph_count_steps(open_console: OpenConsole) -> None:
+    """Of several failed steps in one folded node, each is counted."""
+    world = World(script(leaf3={"fail_times": 9}, leaf5={"fail_times": 9}))
+    run_id = world.start(fan(40))
+    world.run_to_end(run_id)
+    page = open_console(world.services, path=f"/runs/{run_id}/graph")
+    page.wait_for_selector("[data-ready]")
+    expect(page.get_by_role("button", name="Go to what failed 2")).to_be_visible()
+
+
+def test_a_folded_row_of_a_timeline_has_the_worst_state(open_console: OpenConsole) -> None:
+    """A failure among many is seen without unfolding them; a search that leaves one step folds nothing."""
+    world = World(script(leaf3={"fail_times": 9}))
+    run_id = world.start(fan(40))
+    world.run_to_end(run_id)
+    page = open_console(world.services, path=f"/runs/{run_id}/timeline")
+    row = page.get_by_role("listitem").filter(has_text="40 × leaf…")
+    expect(row.get_by_role("img", name="FAILED")).to_be_visible()
+    expect(page.get_by_text("3 rows, of 42 steps")).to_be_visible()
+    page.get_by_label("Search ids").fill("leaf7")
+    expect(page.locator(".timeline-rows").get_by_role("link", name="leaf7")).to_be_visible()
+
+
 def test_small_and_large_prices_are_plain_numbers(open_console: OpenConsole) -> None:
     """A run may cost a millionth or a hundred dollars."""
     page = open_console(World().services)

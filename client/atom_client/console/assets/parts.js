@@ -58,7 +58,7 @@ export function headings(...names) {
 // The views above one, as links.
 export function crumbs(...links) {
   const all = [html`<a href="#/runs">Runs</a>`, ...links];
-  return html`<nav class="crumbs" aria-label="Where this is">${all.map((link) => html`${link} › `)}</nav>`;
+  return html`<nav class="crumbs" aria-label="Breadcrumbs">${all.map((link) => html`${link} › `)}</nav>`;
 }
 
 // A mark beside a name or a state.

@@ -19,7 +19,7 @@ export function details({ plot, node, options, choose, unfold }) {
     <p class="quiet">${foreign(plot.note(node))}</p>
     ${remark ? html`<p>${foreign(remark)}</p>` : nothing}
     ${members ? html`<p><button type="button" @click=${() => unfold(node)}>Unfold ${members.length.toLocaleString("en")} steps</button></p>${memberList(members, options)}` : nothing}
-    ${neighbors("After", before, plot, choose)} ${neighbors("Before", behind, plot, choose)}
+    ${neighbors("Depends on", before, plot, choose)} ${neighbors("Needed by", behind, plot, choose)}
   </section>`;
 }
 

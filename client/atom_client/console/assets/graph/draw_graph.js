@@ -151,15 +151,17 @@ class Graph {
     this.choose(nodes[next]);
   }
 
+  // The nodes that stand for steps in such a state, and the number of these steps.
   #inState(isWanted) {
-    return [...this.plot.ids.keys()].filter((node) => isWanted(this.plot.state(node)));
+    const counts = [...this.plot.ids.keys()].map((node) => [node, this.plot.countIn(node, isWanted)]).filter(([, count]) => count);
+    return { nodes: counts.map(([node]) => node), steps: counts.reduce((sum, [, count]) => sum + count, 0) };
   }
 
   // Show everything in some state together if that can be read, and otherwise one after the other.
-  #goTo(nodes, what) {
+  #goTo({ nodes, steps }, what) {
     const isShown = this.shownOf.what === what && nodes.includes(this.chosen);
     if (!isShown && nodes.length > 1 && this.camera.toAll(nodes)) {
-      this.said = `All ${counted(nodes.length, "node")} ${what} are in view`;
+      this.said = `All ${counted(steps, what === "failed" ? "failed step" : "step")}${what === "failed" ? "" : ` ${what}`} are in view`;
       this.shownOf = { what };
       this.chosen = nodes.at(-1);
       return this.choose(this.chosen, { isStill: true });
@@ -216,7 +218,7 @@ class Graph {
   #bar() {
     const { plot, options } = this;
     const [running, failed] = [this.#inState((state) => UNDER_WAY.has(state)), this.#inState((state) => state === "FAILED")];
-    const jump = (nodes, verb, what) => nodes.length ? html`<button type="button" @click=${() => this.#goTo(nodes, what)}>${verb} <span class="quiet">${nodes.length.toLocaleString("en")}</span></button>` : nothing;
+    const jump = (found, verb, what) => found.steps ? html`<button type="button" @click=${() => this.#goTo(found, what)}>${verb} <span class="quiet">${found.steps.toLocaleString("en")}</span></button>` : nothing;
     const go = (event) => {
       event.preventDefault();
       this.#next(this.found, "found");

@@ -4,7 +4,8 @@ import { clean } from "../format.js";
 
 export const STATES = ["PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
 // The state of a node that stands for several steps is the first of these that one of them is in.
-const WORST_FIRST = ["FAILED", "RETRYING", "RUNNING", "DISPATCHING", "CANCELLED", "PENDING", "SKIPPED", "SUCCEEDED"].map((name) => STATES.indexOf(name));
+const NAMES_WORST_FIRST = ["FAILED", "RETRYING", "RUNNING", "DISPATCHING", "CANCELLED", "PENDING", "SKIPPED", "SUCCEEDED"];
+const WORST_FIRST = NAMES_WORST_FIRST.map((name) => STATES.indexOf(name));
 
 const CELL = 1024;
 
@@ -108,6 +109,13 @@ export class Plot {
     return STATES[this.states[node]] ?? null;
   }
 
+  // How many of the steps that a node stands for are in such a state.
+  countIn(node, isWanted) {
+    const counts = this.counts.get(node);
+    if (!counts) return isWanted(this.state(node)) ? 1 : 0;
+    return STATES.reduce((sum, name, code) => sum + (isWanted(name) ? counts[code] : 0), 0);
+  }
+
   // Take the states of steps, and the counts of their items. Returns true if the picture changes.
   setSteps(steps) {
     const before = this.states.slice();
@@ -183,6 +191,12 @@ export class Plot {
     };
     return { before: follow(node, this.before, 0), behind: follow(node, this.behind, 1), lines };
   }
+}
+
+// Return the state of a row or node that stands for steps in these states.
+export function worst(states) {
+  const found = new Set(states);
+  return NAMES_WORST_FIRST.find((name) => found.has(name)) ?? null;
 }
 
 // Name several steps by what most of them begin with: `load-…` for `load-1` and `load-2`.

@@ -1,6 +1,7 @@
 // Rows with bars, of which only those that can be seen exist.
 
 import { clean, duration, foreign, SIGNS } from "../format.js";
+import { worst } from "../graph/plot.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 
 const ROW = 30;
@@ -71,10 +72,11 @@ export class Chart {
     const { data, onPath } = this.all;
     const id = data.steps[row.steps[0]];
     const isOnPath = row.steps.some((one) => onPath.has(data.steps[one]));
-    const state = data.states[row.steps[0]];
+    const state = worst(row.steps.map((one) => data.states[one]));
+    const sign = html`<span class="timeline-sign" data-state=${state} role="img" aria-label=${state}>${SIGNS[state] ?? "?"}</span>`;
     const name = row.fan
-      ? html`<button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} @click=${() => this.toggle(row)}><span aria-hidden="true">${row.isOpened ? "▾" : "▸"}</span> ${foreign(row.name)}</button>`
-      : html`<span class="timeline-sign" data-state=${state} role="img" aria-label=${state}>${SIGNS[state] ?? "?"}</span> <a href=${this.hrefOf(id)} title=${clean(id)}>${foreign(id)}</a>`;
+      ? html`${sign} <button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} @click=${() => this.toggle(row)}><span aria-hidden="true">${row.isOpened ? "▾" : "▸"}</span> ${foreign(row.name)}</button>`
+      : html`${sign} <a href=${this.hrefOf(id)} title=${clean(id)}>${foreign(id)}</a>`;
     return html`<li class=${`${isOnPath ? "on-path" : ""} ${row.isMember ? "member" : ""}`} aria-posinset=${number + 1} aria-setsize=${this.rows.length} .style=${`top:${number * ROW}px`}>
       <span class="timeline-name">${isOnPath ? html`<span class="path-sign" role="img" aria-label="on the critical path" title="on the critical path">◆</span>` : nothing}${name}</span>
       <span class="timeline-track"><span class="unseen">${duration(row.busy / 1000)}</span>${this.#bars(row)}</span></li>`;

@@ -43,6 +43,8 @@ export class Rows {
       }
     }
     for (const head of folded.values()) this.#measure(head);
+    // A search may have left one step of a fan, which needs no fold.
+    for (const [at, row] of rows.entries()) if (row.fan && row.steps.length === 1) rows[at] = this.#single(row.steps[0]);
     if (order === "longest") rows.sort((a, b) => b.busy - a.busy);
     return rows.flatMap((row) => (row.isOpened ? [row, ...row.steps.map((number) => ({ ...this.#single(number), isMember: true }))] : [row]));
   }

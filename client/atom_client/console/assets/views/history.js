@@ -104,12 +104,12 @@ function draw(view) {
         @input=${afterTyping((value) => go(withQuery({ q: value, page: null }), { replace: true }), 100)}></label>
       <label class="check"><input type="checkbox" name="failed" .checked=${live(query.has("failed"))}
         @change=${(event) => go(withQuery({ failed: event.target.checked ? "1" : null, page: null }))}>
-        only steps that did not succeed in every run</label>
+        hide steps that succeeded in every run</label>
       <a href="#/runs?${new URLSearchParams({ workflow: name })}">All runs of this workflow</a>
     </form></search>
     <p class="quiet" role="status">${counted(data.runs.length, "run")}. ${counted(data.documents, "document")} read.</p>
     ${data.text ? html`<p class="warning">${data.text}</p>` : nothing}
-    ${data.runs.length ? grid(view) : html`<p>No run is of the workflow ${foreign(name)}.</p>`}`;
+    ${data.runs.length ? grid(view) : html`<p>${foreign(name)} has no runs.</p>`}`;
 }
 
 function grid(view) {
@@ -117,7 +117,7 @@ function grid(view) {
   // Time runs from left to right.
   const runs = data.runs.toReversed();
   const text = (query.get("q") ?? "").toLowerCase();
-  const isOdd = (id) => runs.some(({ cells }) => cells?.[id] && cells[id][0] !== "SUCCEEDED");
+  const isOdd = (id) => runs.some(({ cells }) => cells && Object.hasOwn(cells, id) && cells[id][0] !== "SUCCEEDED");
   const isShown = (id) => id.toLowerCase().includes(text) && (!query.has("failed") || isOdd(id));
   const rows = data.steps.filter(isShown);
   const page = pageNumber(query, rows.length, PAGE);
@@ -132,7 +132,7 @@ function grid(view) {
       )}
     </tbody></table></div>
     ${rows.length ? legend(runs) : nothing}
-    ${data.steps.length && !rows.length ? html`<p role="status">No step is like this.</p>` : nothing}
+    ${data.steps.length && !rows.length ? html`<p role="status">No step matches.</p>` : nothing}
     ${pager({ page, size: PAGE, total: rows.length, noun: "step", label: "Pages of steps", open: goToPage })}`;
 }
 
@@ -154,7 +154,7 @@ function heading(run) {
 }
 
 function cell(run, id) {
-  const found = run.cells?.[id];
+  const found = run.cells && Object.hasOwn(run.cells, id) ? run.cells[id] : undefined;
   if (!found) return html`<td class="quiet">${run.cells ? "" : "…"}</td>`;
   const [name, seconds, attempt] = found;
   const words = [name, attempt > 1 ? `attempt ${attempt}` : "", duration(seconds)].filter(Boolean).join(", ");

@@ -2,6 +2,7 @@
 
 import { get, path } from "../api.js";
 import { go, to, withQuery } from "../address.js";
+import { sentence } from "../format.js";
 import { drawGraph } from "../graph/draw_graph.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
@@ -13,7 +14,7 @@ export async function graph({ model, query, redraw }) {
   view.data = await read(view);
   await place(view, query.get("step"));
   return {
-    render: () => html`<section aria-label="Graph">${view.error ? html`<p class="problem" role="alert">${view.error}</p>` : nothing}
+    render: () => html`<section aria-label="Graph">${view.error ? html`<p class="problem" role="alert">${sentence(view.error)}</p>` : nothing}
       ${view.drawn ? view.element : html`<p>The run has no steps to show.</p>`}</section>`,
     update: async (changed) => {
       const wanted = foldOf(changed.query);

@@ -2,7 +2,8 @@
 
 import { go, to, withQuery } from "../address.js";
 import { get, path } from "../api.js";
-import { duration, foreign, moment, state } from "../format.js";
+import { counted, duration, foreign, moment, sentence, state } from "../format.js";
+import { worst } from "../graph/plot.js";
 import { afterTyping, pager } from "../parts.js";
 import { Chart } from "../timeline/chart.js";
 import { everySecond, serverNow } from "../ticking.js";
@@ -103,7 +104,7 @@ function draw(view) {
   const { data } = view.all;
   if (!data.steps.length) return html`<section aria-label="Timeline"><p>The run has no steps to show.</p></section>`;
   return html`<section aria-label="Timeline">
-    ${view.error ? html`<p class="problem" role="alert">${view.error}</p>` : nothing}
+    ${view.error ? html`<p class="problem" role="alert">${sentence(view.error)}</p>` : nothing}
     <p>${data.text}</p>
     <p class="quiet">From ${moment(data.begin)} to ${moment(data.end)}${view.model.isOpen ? ", when it was read" : ""}.</p>
     <div class="timeline-facts">${sums(data)}${criticalPath(view)}</div>
@@ -145,7 +146,7 @@ function bar(view) {
     <label class="check"><input type="checkbox" .checked=${live(isFolded)} @change=${(event) => change({ fold: event.target.checked ? null : "none" })}> Fold similar steps</label>
     <button type="button" aria-pressed=${isTable ? "true" : "false"} @click=${() => change({ as: isTable ? null : "table" })}>As a table</button>
     ${isTable ? nothing : html`<span class="graph-zoom" role="group" aria-label="Zoom">${zoomButton(1, "Zoom in", "+")}${zoomButton(-1, "Zoom out", "−")}</span>`}
-    <span class="quiet" role="status">${view.rows.length.toLocaleString("en")} of ${view.all.data.steps.length.toLocaleString("en")} rows</span>
+    <span class="quiet" role="status">${counted(view.rows.length, "row")}, of ${counted(view.all.data.steps.length, "step")}</span>
   </form></search>`;
 }
 
@@ -162,7 +163,7 @@ function table(view) {
       const [id, sums] = [data.steps[row.steps[0]], all.sums(row)];
       const isOnPath = row.steps.some((one) => all.onPath.has(data.steps[one]));
       return html`<tr><th scope="row">${row.fan ? html`${foreign(row.name)} <button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} aria-label="${row.isOpened ? "Fold" : "Unfold"} ${row.name}" @click=${() => toggle(view, row)}>${row.isOpened ? "Fold" : "Unfold"}</button>` : html`<a href=${to("runs", view.model.run.id, "steps", id)}>${foreign(id)}</a>`}</th>
-        <td>${row.fan ? "" : state(data.states[row.steps[0]])}</td><td>${isOnPath ? "◆ yes" : ""}</td>${parts.map(({ name }) => html`<td class="number">${sums[name] ? duration(sums[name] / 1000) : ""}</td>`)}</tr>`;
+        <td>${state(worst(row.steps.map((one) => data.states[one])))}</td><td>${isOnPath ? "◆ yes" : ""}</td>${parts.map(({ name }) => html`<td class="number">${sums[name] ? duration(sums[name] / 1000) : ""}</td>`)}</tr>`;
     })}</tbody></table></div>
     ${pager({ page, size: PAGE, total: rows.length, noun: "row", label: "Pages of the timeline", open: (number) => go(withQuery({ page: number === 1 ? null : number })) })}`;
 }

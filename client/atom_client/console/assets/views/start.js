@@ -160,7 +160,7 @@ class StartPage {
             @input=${(event) => this.changed(true, { scheduledAt: event.target.value })}></label>
         ${check?.has_group
           ? html`<label class="check"><input type="checkbox" .checked=${live(this.noQueue)}
-              @change=${(event) => this.changed(false, { noQueue: event.target.checked })}> begin even if its group is full</label>` : ""}
+              @change=${(event) => this.changed(false, { noQueue: event.target.checked })}> start even if its concurrency group is full</label>` : ""}
       </details>
       ${["key", "labels", "scheduled_at"].flatMap(of).map(problem)}`;
   }
