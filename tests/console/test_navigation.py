@@ -51,9 +51,8 @@ def test_address_with_a_new_token_is_taken_in_the_same_tab(browser: Browser) -> 
         page.goto(again.address)
         expect(page.get_by_text("There are no runs yet.")).to_be_visible()
         assert tokens[1] not in page.url
-        page.evaluate("sessionStorage.clear()")
         page.goto(f"http://127.0.0.1:{port}/#token=wrong")
-        page.reload()
+        expect(page.get_by_role("alert")).to_contain_text("open the address")
         page.goto(again.address)
         expect(page.get_by_text("There are no runs yet.")).to_be_visible()
     page.context.close()
