@@ -27,7 +27,7 @@ export function runActions(run, redraw, fixed, steps) {
     ? [
         ["Retry …", () => openRetry(run, redraw), never],
         ["Retry with an edited file or parameters …", () => openRepair(run, redraw), never],
-        ...(file ? [["Start the file again …", () => go(`#/start?${new URLSearchParams({ path: file })}`), ""]] : []),
+        ...(file ? [["Start the file again", () => go(`#/start?${new URLSearchParams({ path: file })}`), ""]] : []),
       ]
     : [["Cancel …", () => openCancel(run, redraw), ""]];
   const mark = ["Mark a step …", () => openMark(run, redraw, { steps }), never ?? (run.started_at ? "" : NOT_BEGUN)];
