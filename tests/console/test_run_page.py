@@ -86,10 +86,10 @@ def test_steps_are_sorted(open_console: OpenConsole) -> None:
     page = open_console(world.services, path=f"/runs/{run_id}")
     first = page.get_by_role("table", name="Steps").locator("tbody th").first
     expect(first).to_have_text("first")
-    page.get_by_role("button", name="Step").click()
+    page.get_by_role("button", name="Step", exact=True).click()
     expect(first).to_have_text("bad")
     expect(page.get_by_role("columnheader", name="Step")).to_have_attribute("aria-sort", "ascending")
-    page.get_by_role("button", name="Step").click()
+    page.get_by_role("button", name="Step", exact=True).click()
     expect(first).to_have_text("first")
 
 

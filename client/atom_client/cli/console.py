@@ -93,6 +93,6 @@ def serve_console(options: ConsoleOptions) -> None:
         click.echo(f"Console of {console.place}{' (read-only)' if options.read_only else ''}: {server.address}")
         click.echo("The address grants access, so do not share it. Ctrl-C stops the console.")
         if options.open_browser:
-            webbrowser.open(server.address)
+            webbrowser.open(f"{server.address.partition('/#')[0]}{console.openings.add()}")
         with suppress(KeyboardInterrupt):
             threading.Event().wait()

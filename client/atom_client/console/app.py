@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from atom_client.console.feeds import Feeds
 from atom_client.console.guard import RESPONSE_HEADERS, is_from_elsewhere, refuse
 from atom_client.console.known_pictures import KnownPictures
+from atom_client.console.openings import Openings
 from atom_client.console.watched_items import KnownPages
 from atom_client.errors import INVALID_USE, Failure, explain
 from atom_client.views.as_json import VERSION
@@ -70,6 +71,7 @@ class Console:
     own_platforms: OwnPlatforms | None = None
     # What is watched; None if nothing changes.
     feeds: Feeds | None = None
+    openings: Openings = field(default_factory=Openings)
     pictures: KnownPictures = field(default_factory=KnownPictures)
     item_pages: KnownPages = field(default_factory=KnownPages)
     # Only one request at a time may hold dead letters: they would hide them from each other.
@@ -109,6 +111,7 @@ def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
     app.after_request(_add_headers)
     app.register_error_handler(Exception, _explain_error)
     app.add_url_rule("/", "page", _page)
+    app.add_url_rule("/open/<name>", view_func=_open)
     app.add_url_rule("/assets/<path:name>", view_func=_asset)
     app.add_url_rule("/api/console", view_func=_about)
     for one in blueprints:
@@ -195,6 +198,14 @@ def _page() -> Response:
     if is_from_elsewhere(request.headers.get("sec-fetch-site")):
         text = text.replace("<html ", "<html data-foreign ", 1)
     return Response(text, mimetype="text/html")
+
+
+def _open(name: str) -> Response:
+    console = this_console()
+    if not console.openings.take(name):
+        return _refusal("this address opens the console only once; open the one that the terminal shows", 410)
+    # Browsers keep the fragment of a redirection, and send it to no one.
+    return Response(status=303, headers={"Location": f"/#token={console.token}"})
 
 
 def _asset(name: str) -> Response:
