@@ -13,7 +13,7 @@ import { html } from "./vendor/lit-html/lit-html.js";
 const NOT_BEGUN = "Its steps can be marked once it has begun.";
 const MARKED = { SUCCEEDED: "It has succeeded, so there is nothing to mark." };
 const NEVER_BEGUN = {
-  INVALID: "Its file is invalid, so none of its steps can run: fix the file and start it again.",
+  INVALID: "It could not begin, for the reason given here, so it has no steps that could run: fix that and start the file again.",
   SKIPPED: "It never began: start its workflow again.",
 };
 
@@ -22,12 +22,11 @@ const NEVER_BEGUN = {
 export function runActions(run, redraw, fixed, steps) {
   const hasEnded = !OPEN_RUN_STATES.has(run.state);
   const never = NEVER_BEGUN[run.state];
-  const file = /^gs:\/\//.test(run.source?.path) ? run.source.path : null;
   const buttons = hasEnded
     ? [
         ["Retry …", () => openRetry(run, redraw), never],
         ["Retry with an edited file or parameters …", () => openRepair(run, redraw), never],
-        ...(file ? [["Start the file again …", () => go(`#/start?${new URLSearchParams({ path: file })}`), ""]] : []),
+        ["Start the file again …", () => go(`#/start?${new URLSearchParams({ again: run.id })}`), ""],
       ]
     : [["Cancel …", () => openCancel(run, redraw), ""]];
   const mark = ["Mark a step …", () => openMark(run, redraw, { steps }), never ?? (run.started_at ? "" : NOT_BEGUN)];
