@@ -64,7 +64,7 @@ def test_retry_of_named_steps_asks_for_their_names(open_console: OpenConsole, sh
 
 
 def test_file_of_a_run_can_be_started_again(open_console: OpenConsole, shown: Showcase) -> None:
-    """From an ended run, its file is started anew with a form that knows where the file is, and what the run was given."""
+    """From an ended run, its file is started anew with a form that knows its place and what the run was given."""
     page = open_console(shown.world.services, path=f"/runs/{shown.succeeded}")
     page.get_by_role("button", name="Start the file again …").click()
     expect(page.get_by_label("In a bucket")).to_have_value(FILE)

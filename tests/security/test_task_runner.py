@@ -169,6 +169,14 @@ ENDLESS: Final = {
 }
 
 
+def test_message_that_is_cut_ends_with_an_ellipsis() -> None:
+    """A reader knows that there was more; one that is just as long as allowed is left alone."""
+    for message, kept in (("m" * 9_000, f"{'m' * 1_999}…"), ("m" * 2_000, "m" * 2_000)):
+        answer = job(state="FAILED", jobId="7", message=message)
+        with canned(lambda _asked, _connection, answer=answer: answer) as server:
+            assert client().status(server.url, "7").message == kept
+
+
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_whatever_is_answered_the_run_ends(kind: str) -> None:
     """A run ends by its step's timeout, whatever its Task Runner answers."""
