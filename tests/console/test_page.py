@@ -4,62 +4,12 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from atom_emulator.testing.world import World
 from console.conftest import OpenConsole
 from console.test_runs import rows, start
 from support.workflows import chain
-
-
-def test_first_key_skips_to_the_content(open_console: OpenConsole) -> None:
-    """Tab and Enter lead past the header, and the view stays."""
-    page = open_console(World().services)
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("main")).to_be_focused()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
-
-
-def token_of(page: Page) -> str:
-    """Return the token of the console that a page belongs to."""
-    return str(page.evaluate("sessionStorage.getItem('atom-console-token')"))
-
-
-def test_address_with_another_token_is_adopted_in_the_same_tab(open_console: OpenConsole) -> None:
-    """A console that was started again is opened by pasting its new address, and the token leaves the address bar."""
-    page = open_console(World().services)
-    token = token_of(page)
-    page.evaluate("location.hash = 'token=of-an-earlier-console'")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Cannot show this page")
-    page.evaluate("token => { location.hash = `token=${token}`; }", token)
-    expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
-    expect(page).to_have_url(re.compile(r"#/runs$"))
-    page.evaluate("sessionStorage.clear(); location.reload();")
-    expect(page.get_by_role("alert")).to_contain_text("it contains the token")
-    page.evaluate("token => { location.hash = `token=${token}`; }", token)
-    expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
-
-
-def test_link_opens_in_a_new_tab(open_console: OpenConsole) -> None:
-    """A new tab gets the token from the others, as a browser does not copy it."""
-    world = World()
-    run_id = world.start(chain(1))
-    page = open_console(world.services)
-    with page.context.expect_page() as opened:
-        page.get_by_role("link", name=run_id).click(modifiers=["Control"])
-    expect(opened.value.get_by_role("heading", level=1)).to_contain_text(run_id)
-
-
-def test_page_that_cannot_be_shown_can_be_tried_again(open_console: OpenConsole) -> None:
-    """A run that does not exist yet is shown once it does."""
-    world = World()
-    page = open_console(world.services, path="/runs/flow")
-    page.get_by_role("button", name="Try again").wait_for()
-    run_id = world.start(chain(1))
-    page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(run_id)
 
 
 def test_going_back_leads_to_where_one_was(open_console: OpenConsole) -> None:
@@ -107,7 +57,7 @@ def test_letters_stay_while_they_are_typed(open_console: OpenConsole) -> None:
     page = open_console(world.services)
     assert page.evaluate(TYPE_AND_REDRAW, f"{wanted} ") == f"{wanted} "
     rows(page, 1)
-    expect(page).to_have_url(re.compile(rf"\?id={wanted}$"))
+    expect(page).to_have_url(re.compile(rf"\?q={wanted}$"))
     expect(page.get_by_role("searchbox")).to_have_value(f"{wanted} ")
     page.get_by_role("link", name="Show all runs").click()
     expect(page.get_by_role("searchbox")).to_have_value("")

@@ -72,7 +72,7 @@ def test_deleted_files_are_shown_when_asked_for(open_console: OpenConsole) -> No
     world.delete(path=PATH)
     page = open_console(world.services, path="/schedules")
     expect(page.get_by_text("There are no schedules.")).to_be_visible()
-    page.get_by_role("link", name="With those of deleted files").click()
+    page.get_by_role("link", name="Show deleted files").click()
     expect(page.get_by_role("heading", level=2)).to_contain_text("DELETED")
     expect(page.get_by_role("button", name="Resume …")).to_have_count(0)
 

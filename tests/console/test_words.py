@@ -53,6 +53,18 @@ def test_dialogs_name_no_options_of_the_command_line(open_console: OpenConsole, 
     expect(dialog).not_to_contain_text("--")
 
 
+def test_dialog_about_items_and_kept_steps_names_no_options(open_console: OpenConsole, shown: Showcase) -> None:
+    """Neither in the reason of a row, nor in a sentence about steps that are kept."""
+    page = open_console(shown.world.services, path=f"/runs/{shown.failed}")
+    page.get_by_role("button", name="Retry …", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("only these steps, and what").check()
+    dialog.get_by_role("textbox", name="Steps").fill("load[7]")
+    expect(dialog).to_contain_text("you named load[7]")
+    expect(dialog).not_to_contain_text("--")
+    expect(dialog.get_by_role("columnheader").first).to_have_text("Step")
+
+
 def test_retry_of_named_steps_asks_for_their_names(open_console: OpenConsole, shown: Showcase) -> None:
     """Until a step is named there is nothing to be previewed, and that is no error."""
     page = open_console(shown.world.services, path=f"/runs/{shown.succeeded}")
@@ -66,7 +78,7 @@ def test_retry_of_named_steps_asks_for_their_names(open_console: OpenConsole, sh
 def test_file_of_a_run_can_be_started_again(open_console: OpenConsole, shown: Showcase) -> None:
     """From an ended run, its file is started anew with a form that knows its place and what the run was given."""
     page = open_console(shown.world.services, path=f"/runs/{shown.succeeded}")
-    page.get_by_role("button", name="Start the file again …").click()
+    page.get_by_role("button", name="Start the file again").click()
     expect(page.get_by_label("In a bucket")).to_have_value(FILE)
     expect(page.get_by_text("The file, the parameters and the labels of run")).to_contain_text(shown.succeeded)
     expect(page.locator("#param-day")).to_have_value("2026-11-26")

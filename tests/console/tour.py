@@ -65,7 +65,7 @@ VIEWS: Final = (
     View(
         "repair",
         "/runs/{shown.failed}",
-        "dialog [aria-label='What becomes of each step']",
+        "dialog [aria-label='What happens to each step']",
         _press("Retry with an edited"),
     ),
     View("mark", "/runs/{shown.failed}/steps/train", "dialog .preview p:not(.quiet)", _press("Mark …")),

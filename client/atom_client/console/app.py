@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, Response, abort, current_app, jsonify, reque
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from atom_client.console.feeds import Feeds
-from atom_client.console.guard import RESPONSE_HEADERS, refuse
+from atom_client.console.guard import RESPONSE_HEADERS, is_from_elsewhere, refuse
 from atom_client.console.known_pictures import KnownPictures
 from atom_client.console.watched_items import KnownPages
 from atom_client.errors import INVALID_USE, Failure, explain
@@ -103,7 +103,7 @@ def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
     app.before_request(_refuse_foreign)
     app.after_request(_add_headers)
     app.register_error_handler(Exception, _explain_error)
-    app.add_url_rule("/", "page", lambda: send_from_directory(ASSETS, "index.html"))
+    app.add_url_rule("/", "page", _page)
     app.add_url_rule("/assets/<path:name>", view_func=_asset)
     app.add_url_rule("/api/console", view_func=_about)
     for one in blueprints:
@@ -172,6 +172,14 @@ def _explain_error(error: Exception) -> Response:
     if isinstance(error, RunNotFound):
         return _refusal(sentence, 404)
     return _refusal(Failure(sentence).format_message(), 503 if isinstance(error, StoreUnavailable) else 409)
+
+
+def _page() -> Response:
+    text = (ASSETS / "index.html").read_text(encoding="utf-8")
+    # Such a page does without the token that its tab may have from before.
+    if is_from_elsewhere(request.headers.get("sec-fetch-site")):
+        text = text.replace("<html ", "<html data-foreign ", 1)
+    return Response(text, mimetype="text/html")
 
 
 def _asset(name: str) -> Response:

@@ -112,7 +112,6 @@ def picture_object(picture: Picture) -> dict[str, Any]:
                 "after": list(step.after),
                 "kind": step.shape.value,
                 "notes": list(step.notes),
-                "is_conditional": step.is_conditional,
                 "finally": step in picture.under_finally,
             }
             for step in picture.steps

@@ -95,9 +95,14 @@ def explain_foreign(headers: Mapping[str, str], *, is_link: bool = False) -> str
     if origin is not None and origin != f"http://{host}":
         return f"the request comes from another web page ({origin!r:.80})"
     site = headers.get("sec-fetch-site")
-    if site is not None and site not in _OWN_SITE and not is_link:
+    if is_from_elsewhere(site) and not is_link:
         return f"the request comes from another web page ({site!r:.80})"
     return ""
+
+
+def is_from_elsewhere(site: str | None) -> bool:
+    """Return True if another web page caused a request, given its `Sec-Fetch-Site`."""
+    return site is not None and site not in _OWN_SITE
 
 
 def has_token(headers: Mapping[str, str], token: str) -> bool:

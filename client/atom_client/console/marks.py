@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from atom_client.console.actions import read_run_to_change
+from atom_client.console.actions import RETRY_WORDS, read_run_to_change
 from atom_client.console.app import answer, this_console
 from atom_client.console.given import Given
 from atom_client.deployment import with_place
@@ -15,7 +15,6 @@ from atom_client.planning.marks import AskedMark, PlannedMark, find_step, output
 from atom_client.text import listing, name_of
 from atom_client.views.param_forms import output_objects
 from atom_client.views.queries import read_run
-from atom_client.views.rerun_plan import HEADING
 from atom_workflows.coordinator.commands import mark_step
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.marks import STATES, WORDS, Effect, require_markable
@@ -43,7 +42,7 @@ def mark(run_id: str) -> Response:
     planned = plan_mark(services, run, asked)
     plan = planned.plan
     if given.flag("dry_run"):
-        table = {"heading": list(HEADING), "rows": [list(row) for row in plan.rows()]}
+        table = {"heading": list(RETRY_WORDS.heading), "rows": [list(row) for row in plan.rows()]}
         words = {"lines": list(plan.sentences()), "table": table, "seen": planned.digest}
         return answer({**plan.as_fields(), **form, **words, "dry_run": True})
     given.require_seen(planned.digest, f"run {run.id}")

@@ -1,4 +1,4 @@
-// What the server says about this console: the platform, the user, and whether anything may be changed.
+// This console: the name of its platform, and why nothing may be changed, if so.
 
 export const about = { place: "", read_only: false, why_read_only: "" };
 

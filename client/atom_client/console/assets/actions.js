@@ -1,4 +1,4 @@
-// What can be done to a run and to a step: buttons that open a dialog, which shows beforehand what will be done.
+// The actions on a run and on a step: buttons that open a dialog, which shows beforehand what will be done.
 
 import { about } from "./about.js";
 import { go } from "./address.js";
@@ -26,7 +26,7 @@ export function runActions(run, redraw, fixed, steps) {
     ? [
         ["Retry …", () => openRetry(run, redraw), never],
         ["Retry with an edited file or parameters …", () => openRepair(run, redraw), never],
-        ["Start the file again …", () => go(`#/start?${new URLSearchParams({ again: run.id })}`), ""],
+        ["Start the file again", () => go(`#/start?${new URLSearchParams({ again: run.id })}`), ""],
       ]
     : [["Cancel …", () => openCancel(run, redraw), ""]];
   const mark = ["Mark a step …", () => openMark(run, redraw, { steps }), never ?? (run.started_at ? "" : NOT_BEGUN)];
@@ -102,7 +102,7 @@ function retryFields(options, change, succeeded) {
     ${named
       ? html`<label class="field"><span>Steps <span class="quiet">(ids, or items such as train[3])</span></span>
             <input type="text" spellcheck="false" autocomplete="off" .value=${options.names}
-              @input=${(event) => change({ names: event.target.value }, { soon: true })}></label>
+              @input=${(event) => change({ names: event.target.value }, { isTyping: true })}></label>
           <label class="check"><input type="checkbox" .checked=${options.failed}
             @change=${(event) => change({ failed: event.target.checked })}> also what did not succeed</label>`
       : ""}

@@ -19,6 +19,7 @@ export function hasToken() {
 export async function adoptToken() {
   const found = TOKEN.exec(location.hash);
   if (found) history.replaceState(null, "", "#/runs");
+  else if (isForeign()) return false;
   const token = found?.[1] ?? sessionStorage.getItem(KEY) ?? (await askOtherTabs());
   if (token === null) return false;
   sessionStorage.setItem(KEY, token);
@@ -26,6 +27,12 @@ export async function adoptToken() {
     if (data === WANTED) tabs.postMessage(token);
   };
   return true;
+}
+
+// A link on another page must bring the token itself: it may not choose what a reader of the console sees.
+function isForeign() {
+  const [opening] = performance.getEntriesByType("navigation");
+  return "foreign" in document.documentElement.dataset && opening?.type === "navigate";
 }
 
 // A link that was opened in a new tab begins without a token. Only pages of this server, at this port, hear each other.
@@ -83,5 +90,5 @@ export async function follow(path, onLine, signal) {
 
 // Build a path from a template: each value is escaped.
 export function path(parts, ...values) {
-  return parts.reduce((all, part, number) => all + encodeURIComponent(values[number - 1]) + part);
+  return parts.reduce((all, part, number) => all + encodeURIComponent(String(values[number - 1]).toWellFormed()) + part);
 }

@@ -18,7 +18,7 @@ let opened = null;
 // An action has a `title`, the words of its `confirm` button, the `path` to post to, the first `options`, and
 // `fields(options, change)`, which draws what can be chosen. `body(options)` makes the request of the options, `show`
 // draws a preview if its words are not all of it, `missing(options)` says what has to be given before there is one,
-// `words` may change its sentences, and `after` is called with the answer. `prepare()`, if given, reads what the fields
+// `reword` may change its sentences, and `after` is called with the answer. `prepare()`, if given, reads what the fields
 // need; `link(answer)` returns the link of the notice, perhaps as a promise.
 export function openAction(action) {
   opened?.close();
@@ -31,7 +31,7 @@ export function closeDialog() {
 
 class ActionDialog {
   constructor(action) {
-    this.action = { fields: () => "", body: (options) => options, show: () => "", missing: () => "", words: (text) => text, after: () => {}, prepare: null, ...action };
+    this.action = { fields: () => "", body: (options) => options, show: () => "", missing: () => "", reword: (text) => text, after: () => {}, prepare: null, ...action };
     this.options = { ...action.options };
     Object.assign(this, { plan: null, error: "", sending: false, asking: null, timer: 0, isPrepared: !action.prepare });
     this.element = document.createElement("dialog");
@@ -69,15 +69,15 @@ class ActionDialog {
     if (opened === this) opened = null;
   }
 
-  // Options that decide what will be done need another preview; a reason does not.
-  change(changed, { decides = true, soon = false } = {}) {
+  // Options that decide what will be done need another preview, once no more is typed; a reason does not.
+  change(changed, { decides = true, isTyping = false } = {}) {
     Object.assign(this.options, changed);
     if (decides) {
       this.plan = null;
       this.asking?.abort();
       this.asking = null;
       clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.preview(), soon ? PAUSE_MS : 0);
+      this.timer = setTimeout(() => this.preview(), isTyping ? PAUSE_MS : 0);
     }
     this.draw();
   }
@@ -131,7 +131,7 @@ class ActionDialog {
     const content = html`<h2 id="action-title" tabindex="-1" autofocus>${foreign(action.title)}</h2>
       <div class="fields">${this.isPrepared ? action.fields(options, (...args) => this.change(...args), this) : ""}</div>
       <section class="preview" aria-label="What it will do" aria-live="polite" aria-busy=${!plan && !error && !(this.isPrepared && missing)}>
-        ${plan ? [drawPlan(plan, action.words), action.show(plan)] : error ? "" : html`<p class="quiet">${missing || "Asking what it will do …"}</p>`}
+        ${plan ? [drawPreview(plan, action.reword), action.show(plan)] : error ? "" : html`<p class="quiet">${missing || "Asking what it will do …"}</p>`}
       </section>
       ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : ""}
       ${error && !plan && !missing ? html`<button type="button" @click=${() => this.preview()}>Ask again</button>` : ""}
@@ -145,13 +145,13 @@ class ActionDialog {
 }
 
 // The sentences of a preview, and the table of what is affected.
-function drawPlan(plan, words) {
+function drawPreview(plan, reword) {
   return html`${plan.refused ? html`<p class="problem">${sentence(plan.refused)}</p>` : ""}
-    ${(plan.lines ?? []).map((line) => html`<p>${sentence(words(line))}</p>`)}
-    ${plan.table?.rows.length ? drawTable({ ...plan.table, rows: plan.table.rows.map((row) => row.map(words)) }) : ""}`;
+    ${(plan.lines ?? []).map((line) => html`<p>${sentence(reword(line))}</p>`)}
+    ${plan.table?.rows.length ? drawTable({ ...plan.table, rows: plan.table.rows.map((row) => row.map(reword)) }) : ""}`;
 }
 
-export function drawTable({ heading, rows }) {
+function drawTable({ heading, rows }) {
   const more = rows.length - MOST_ROWS;
   return html`<div class="scroll" tabindex="0" role="region" aria-label="What is affected"><table>
       <thead><tr>${heading.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>

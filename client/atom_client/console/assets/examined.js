@@ -1,4 +1,4 @@
-// What can be said about a file before a run: its problems, its plan, and its graph as a list.
+// A file before a run: its problems, its plan, and its graph as a list.
 
 import { drawFindings } from "./findings.js";
 import { clean, counted, foreign } from "./format.js";

@@ -1,5 +1,6 @@
 // Mark a step: end it as succeeded, with the outputs that it declares, or as skipped, without running it.
 
+import { to } from "./address.js";
 import { path } from "./api.js";
 import { choice, openAction, reasonField } from "./dialog.js";
 import { clean } from "./format.js";
@@ -23,8 +24,8 @@ export function openMark(run, redraw, { step = "", steps = null }) {
     }),
     missing: (options) => (options.step.trim() ? "" : "Name the step first."),
     fields: (options, change, dialog) => fields(form, steps, options, change, dialog),
-    words: (text) => text.replace(/`runs retry` then reruns/, "a retry then reruns"),
-    link: () => [`#/runs/${encodeURIComponent(run.id)}`, `Run ${run.id}`],
+    reword: (text) => text.replace(/`runs retry` then reruns/, "a retry then reruns"),
+    link: () => [to("runs", run.id), `Run ${run.id}`],
     after: redraw,
   });
 }
@@ -36,7 +37,7 @@ function fields(form, steps, options, change, dialog) {
   const set = (name, text) => {
     if (text === undefined) delete form.values[name];
     else form.values[name] = text;
-    change({ edits: options.edits + 1 }, { soon: true });
+    change({ edits: options.edits + 1 }, { isTyping: true });
   };
   return html`${steps ? stepField(steps, options, change) : ""}
     <fieldset><legend>How it ends, without being run</legend>
@@ -55,6 +56,6 @@ function stepField(steps, options, change) {
   const offered = steps.filter((one) => one.state !== "SUCCEEDED").slice(0, MOST_OFFERED);
   return html`<label class="field"><span>Step <span class="quiet">(an id, or an item such as train[3])</span></span>
       <input type="text" spellcheck="false" autocomplete="off" list="steps-to-mark" .value=${options.step}
-        @input=${(event) => change({ step: event.target.value }, { soon: true })}></label>
+        @input=${(event) => change({ step: event.target.value }, { isTyping: true })}></label>
     <datalist id="steps-to-mark">${offered.map((one) => html`<option value=${one.id}>${clean(one.state)}</option>`)}</datalist>`;
 }

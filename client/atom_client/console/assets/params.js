@@ -1,6 +1,6 @@
 // A form made from the `params` of a workflow: a field for each, with its type, choices, default and problems.
 
-import { clean, foreign, sentence } from "./format.js";
+import { clean, counted, foreign, sentence } from "./format.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 import { live } from "./vendor/lit-html/directives/live.js";
 
@@ -32,7 +32,7 @@ function field(param, given, problems, change) {
       ${param.description ? html`<div class="description">${foreign(param.description)}</div>` : ""}
       <span class="quiet">${defaultWords(param)}</span>
       ${parts.isGiven ? html`<button type="button" @click=${() => change(param.name, undefined)}>
-        ${param.value !== null ? "As it was" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${foreign(param.name)}</span></button>` : ""}
+        ${param.value !== null ? "Restore" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${foreign(param.name)}</span></button>` : ""}
     </div>
     ${problems.length ? html`<div id="${id}-problem">${problems.map((one) => html`<p class="problem">${sentence(one.message)}</p>`)}</div>` : ""}
   </div>`;
@@ -59,22 +59,24 @@ function input(param, { id, type, text, problems }, change) {
 }
 
 function defaultWords(param) {
-  if (param.value !== null) return html`It was ${foreign(clip(param.value))}.`;
+  if (param.value !== null) return html`Previous value: ${foreign(clip(param.value))}.`;
   if (param.required) return "Required.";
   if (param.computed !== null) return html`Default: computed by ${foreign(param.computed)}.`;
   return html`Default: ${foreign(clip(param.default))}.`;
 }
 
+const long = (limit) => `${limit} long`;
+const items = (limit) => counted(limit, "item");
 const LIMITS = {
-  min: ["at least", ""], max: ["at most", ""],
-  minLength: ["at least", " long"], maxLength: ["at most", " long"],
-  minItems: ["at least", " in it"], maxItems: ["at most", " in it"],
+  min: ["at least", String], max: ["at most", String],
+  minLength: ["at least", long], maxLength: ["at most", long],
+  minItems: ["at least", items], maxItems: ["at most", items],
 };
 
 function rules(param) {
   return Object.entries(param.limits)
     .filter(([name]) => name in LIMITS)
-    .map(([name, limit]) => `, ${LIMITS[name][0]} ${limit}${LIMITS[name][1]}`)
+    .map(([name, limit]) => `, ${LIMITS[name][0]} ${LIMITS[name][1](limit)}`)
     .join("");
 }
 

@@ -27,8 +27,8 @@ export function pager({ page, size, total, noun, open, label }) {
   if (pages === 1) return nothing;
   const begin = (page - 1) * size;
   const number = (one) => one.toLocaleString("en");
-  const button = (name, to, isOff) =>
-    html`<button type="button" aria-disabled=${isOff ? "true" : "false"} @click=${() => isOff || open(to)}>${name}</button>`;
+  const button = (name, target, isOff) =>
+    html`<button type="button" aria-disabled=${isOff ? "true" : "false"} @click=${() => isOff || open(target)}>${name}</button>`;
   return html`<nav class="pager" aria-label=${label}>
     ${button("First", 1, page === 1)} ${button("Previous", page - 1, page === 1)}
     <span>${number(begin + 1)} to ${number(Math.min(begin + size, total))} of ${counted(total, noun)}</span>
@@ -59,7 +59,7 @@ export function headings(...names) {
 // The views above one, as links.
 export function crumbs(...links) {
   const all = [html`<a href="#/runs">Runs</a>`, ...links];
-  return html`<nav class="crumbs" aria-label="Where this is">${all.map((link) => html`${link} › `)}</nav>`;
+  return html`<nav class="crumbs" aria-label="Breadcrumbs">${all.map((link) => html`${link} › `)}</nav>`;
 }
 
 // A mark beside a name or a state.

@@ -9,7 +9,7 @@ import { paramsForm } from "./params.js";
 import { SENT, Source } from "./source.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
-const WHAT = { keep: "kept", run: "runs", remove: "gone" };
+const WHAT = { keep: "kept", run: "runs", remove: "removed" };
 
 export function openRepair(run, redraw) {
   const state = { form: null, source: null, params: [], values: {} };
@@ -32,7 +32,7 @@ export function openRepair(run, redraw) {
 
 function fields(state, options, change, dialog) {
   const { form } = state;
-  const edited = (soon) => change({ edits: options.edits + 1 }, { soon });
+  const edited = (isTyping) => change({ edits: options.edits + 1 }, { isTyping });
   state.source ??= new Source(edited, { ...form.file, fate: SENT });
   // Another file may declare other parameters.
   state.params = dialog.plan?.params ?? state.params;
@@ -58,7 +58,7 @@ function show(plan) {
   if (plan.problems?.length) return drawFindings(plan.problems);
   if (plan.param_problems?.length) return html`<p class="problem">The parameters have problems.</p>`;
   if (!plan.steps?.length) return "";
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="What becomes of each step"><table>
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="What happens to each step"><table>
     <thead><tr><th scope="col">Step</th><th scope="col">What</th><th scope="col">Why</th></tr></thead>
     <tbody>${plan.steps.slice(0, 200).map((one) => html`<tr><th scope="row">${foreign(one.id)}</th>
       <td>${WHAT[one.what] ?? one.what}</td><td>${foreign(one.why)}</td></tr>`)}</tbody></table></div>

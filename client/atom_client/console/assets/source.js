@@ -6,7 +6,7 @@ import { html } from "./vendor/lit-html/lit-html.js";
 const MOST_BYTES = 4 * 1024 * 1024;
 // A text field with more than this makes every key slow.
 const MOST_SHOWN = 300_000;
-// What becomes of the file.
+// What happens to the file.
 export const KEPT = "it stays on this machine";
 export const SENT = "it is sent with the run, which stores it";
 

@@ -4,8 +4,8 @@ import { clean, duration, foreign, SIGNS } from "../format.js";
 import { ENDED_STEP_STATES } from "../states.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 
-const ROW = 30;
-const SPARE = 8;
+const ROW_HEIGHT = 30;
+const ROWS_BEYOND = 8;
 const TICKS = 5;
 
 // The end has no label, which would stand outside.
@@ -56,13 +56,13 @@ export class Chart {
   #drawRows() {
     const { element, rows, zoom } = this;
     const { took } = this;
-    const first = Math.max(0, Math.floor(element.scrollTop / ROW) - SPARE);
-    const shown = rows.slice(first, Math.ceil((element.scrollTop + element.clientHeight) / ROW) + SPARE);
+    const first = Math.max(0, Math.floor(element.scrollTop / ROW_HEIGHT) - ROWS_BEYOND);
+    const shown = rows.slice(first, Math.ceil((element.scrollTop + element.clientHeight) / ROW_HEIGHT) + ROWS_BEYOND);
     const many = TICKS * zoom;
     const ticks = Array.from({ length: many + 1 }, (_, number) => number / many);
     render(html`<div class="timeline-inside" .style=${`width:${100 * zoom}%`}>
       <div class="timeline-axis" aria-hidden="true"><span class="timeline-name"></span><span class="timeline-track">${ticks.map((at) => html`<span class="tick" .style=${`left:${at * 100}%`}>${tick(at, took)}</span>`)}</span></div>
-      <ol class="timeline-rows" .style=${`height:${rows.length * ROW}px`}>${shown.map((row, number) => this.#row(row, first + number))}</ol>
+      <ol class="timeline-rows" .style=${`height:${rows.length * ROW_HEIGHT}px`}>${shown.map((row, number) => this.#row(row, first + number))}</ol>
     </div>`, element);
     element.dataset.ready = "true";
   }
@@ -75,7 +75,7 @@ export class Chart {
     const name = row.fan
       ? html`${sign}<button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} @click=${() => this.toggle(row)}><span aria-hidden="true">${row.isOpened ? "▾" : "▸"}</span> ${foreign(row.name)}</button>`
       : html`${sign}<a href=${this.hrefOf(id)} title=${clean(id)}>${foreign(id)}</a>`;
-    return html`<li class=${`${isOnPath ? "on-path" : ""} ${row.isMember ? "member" : ""}`} aria-posinset=${number + 1} aria-setsize=${this.rows.length} .style=${`top:${number * ROW}px`}>
+    return html`<li class=${`${isOnPath ? "on-path" : ""} ${row.isMember ? "member" : ""}`} aria-posinset=${number + 1} aria-setsize=${this.rows.length} .style=${`top:${number * ROW_HEIGHT}px`}>
       <span class="timeline-name">${isOnPath ? html`<span class="path-sign" role="img" aria-label="on the critical path" title="on the critical path">◆</span>` : nothing}${name}</span>
       <span class="timeline-track"><span class="unseen">${duration(row.busy / 1000)}</span>${this.#bars(row)}</span></li>`;
   }

@@ -46,7 +46,7 @@ class LettersPage {
     const letters = found.dead_letters;
     const after = () => this.read();
     const ids = [...chosen];
-    const none = letters.length ? (ids.length ? "" : "Choose letters for the first two.") : "There is nothing to replay or to drop.";
+    const none = letters.length ? (ids.length ? "" : "Choose letters first.") : "There is nothing to replay or to drop.";
     const empty = letters.length ? "" : none;
     return html`<h1>Dead letters</h1>
       <p class="quiet">Events that could not be handled. Reading them holds them for a moment: a letter that another

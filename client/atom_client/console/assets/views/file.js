@@ -18,7 +18,7 @@ export async function file({ redraw }) {
 class FilePage {
   constructor(redraw) {
     Object.assign(this, { redraw, values: {}, check: null, error: "", asking: null, timer: 0 });
-    this.source = new Source((soon) => this.changed(soon), { fate: KEPT });
+    this.source = new Source((isTyping) => this.changed(isTyping), { fate: KEPT });
     this.graph = new FileGraph();
   }
 
@@ -28,9 +28,9 @@ class FilePage {
     this.graph.close();
   }
 
-  changed(soon) {
+  changed(isTyping) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.examine(), soon ? PAUSE_MS : 0);
+    this.timer = setTimeout(() => this.examine(), isTyping ? PAUSE_MS : 0);
     this.redraw();
   }
 

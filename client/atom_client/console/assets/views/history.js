@@ -11,7 +11,7 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 
 const SIZES = [10, 20, 30];
-const PAGE = 200;
+const PAGE_SIZE = 200;
 
 export async function history({ params: [name], query, about, redraw }) {
   const view = { name, query, redraw, data: null, isBusy: false, error: null, status: "", problem: "", live: null, asked: 0 };
@@ -104,12 +104,12 @@ function draw(view) {
         @input=${view.typed.onInput}></label>
       <label class="check"><input type="checkbox" name="failed" .checked=${live(query.has("failed"))}
         @change=${(event) => go(withQuery({ failed: event.target.checked ? "1" : null, page: null }))}>
-        only steps that did not succeed in every run</label>
+        hide steps that succeeded in every run</label>
       <a href="#/runs?${new URLSearchParams({ workflow: name })}">All runs of this workflow</a>
     </form></search>
     <p class="quiet" role="status">${counted(data.runs.length, "run")}. ${counted(data.documents, "document")} read.</p>
     ${data.text ? html`<p class="warning">${data.text}</p>` : nothing}
-    ${data.runs.length ? grid(view) : html`<p>No run is of the workflow ${foreign(name)}.</p>`}`;
+    ${data.runs.length ? grid(view) : html`<p>${foreign(name)} has no runs.</p>`}`;
 }
 
 function grid(view) {
@@ -120,20 +120,20 @@ function grid(view) {
   const isOdd = (id) => runs.some(({ cells }) => cells && Object.hasOwn(cells, id) && cells[id][0] !== "SUCCEEDED");
   const isShown = (id) => id.toLowerCase().includes(text) && (!query.has("failed") || isOdd(id));
   const rows = data.steps.filter(isShown);
-  const page = pageNumber(query, rows.length, PAGE);
+  const page = pageNumber(query, rows.length, PAGE_SIZE);
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Runs by steps"><table class="history" aria-label="Runs by steps">
     <thead><tr><th scope="col">Step</th>${runs.map(heading)}</tr></thead>
     <tbody>
       <tr class="totals"><th scope="row">The run</th>${runs.map(
         (run) => html`<td>${state(run.state)}<br>${lasting(run, view.status === "live")}</td>`,
       )}</tr>
-      ${rows.slice((page - 1) * PAGE, page * PAGE).map(
+      ${rows.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE).map(
         (id) => html`<tr><th scope="row">${foreign(id)}</th>${runs.map((run) => cell(run, id))}</tr>`,
       )}
     </tbody></table></div>
     ${rows.length ? legend(runs) : nothing}
-    ${data.steps.length && !rows.length ? html`<p role="status">No step is like this.</p>` : nothing}
-    ${pager({ page, size: PAGE, total: rows.length, noun: "step", label: "Pages of steps", open: goToPage })}`;
+    ${data.steps.length && !rows.length ? html`<p role="status">No step matches.</p>` : nothing}
+    ${pager({ page, size: PAGE_SIZE, total: rows.length, noun: "step", label: "Pages of steps", open: goToPage })}`;
 }
 
 // While it is followed, the time of a run that has not ended goes on.

@@ -7,12 +7,12 @@ import { drawGraph } from "../graph/draw_graph.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 // A run that is just starting gains steps; its graph is read again at most once in this many milliseconds.
-const AGAIN = 2000;
+const BETWEEN_READS_MS = 2000;
 
 export async function graph({ model, query, redraw }) {
   const view = { model, redraw, element: document.createElement("div"), drawn: null, wanted: foldOf(query), error: null, readAt: 0, isClosed: false };
   view.data = await read(view);
-  await place(view, query.get("step"));
+  await drawPlaces(view, query.get("step"));
   return {
     render: () => html`<section aria-label="Graph">${view.error ? html`<p class="problem" role="alert">${sentence(view.error)}</p>` : nothing}
       ${view.drawn ? view.element : html`<p>The run has no steps to show.</p>`}</section>`,
@@ -35,7 +35,7 @@ export async function graph({ model, query, redraw }) {
 }
 
 // Draw what was read: the first time with all that the graph asks of the run, later with other places.
-async function place(view, chosen = null) {
+async function drawPlaces(view, chosen = null) {
   const { model, data } = view;
   if (!data.steps) return;
   if (view.drawn) return view.drawn.setData(data, model.steps);
@@ -74,7 +74,7 @@ function readSoon(view) {
     view.timer = 0;
     // More may have come while this was read.
     if (view.isDue && !view.isClosed) readSoon(view);
-  }, Math.max(0, view.readAt + AGAIN - Date.now()));
+  }, Math.max(0, view.readAt + BETWEEN_READS_MS - Date.now()));
 }
 
 async function readAgain(view) {
@@ -83,7 +83,7 @@ async function readAgain(view) {
     const data = await read(view);
     if (wanted !== view.wanted || view.isClosed) return;
     Object.assign(view, { data, error: null });
-    await place(view);
+    await drawPlaces(view);
   } catch (error) {
     view.error = error.message;
   }

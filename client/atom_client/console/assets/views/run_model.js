@@ -16,7 +16,7 @@ export class RunModel {
   constructor(data, onChange) {
     this.data = data;
     this.isBusy = false;
-    // As `Live` says it.
+    // The status that `Live` reported last, and its sentence.
     this.status = "";
     this.problem = "";
     this.error = null;

@@ -9,7 +9,7 @@ import { live } from "../vendor/lit-html/directives/live.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { Items } from "./items.js";
 
-const PAGE = 200;
+const PAGE_SIZE = 200;
 
 // How each column compares two steps; `started` keeps the order in which they were read.
 const ORDERS = {
@@ -95,8 +95,8 @@ function draw(view) {
   for (const step of all) counts[step.state] += 1;
   const states = query.getAll("state");
   const offered = STATES.filter((name) => counts[name] || states.includes(name));
-  const page = pageNumber(query, chosen.length, PAGE);
-  const shown = chosen.slice((page - 1) * PAGE, page * PAGE);
+  const page = pageNumber(query, chosen.length, PAGE_SIZE);
+  const shown = chosen.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE);
   return html`<section aria-label="Steps">
     <search><form class="filters" aria-label="Which steps are listed" @submit=${(event) => event.preventDefault()}>
       <label class="field">Search ids and messages<input type="search" name="q" maxlength="300" autocomplete="off"
@@ -107,7 +107,7 @@ function draw(view) {
     </form></search>
     <p class="quiet" role="status">${describe(chosen, all, query, data)}</p>
     ${shown.length ? table(view, shown) : nothing}
-    ${pager({ page, size: PAGE, total: chosen.length, noun: "step", label: "Pages of steps", open: goToPage })}
+    ${pager({ page, size: PAGE_SIZE, total: chosen.length, noun: "step", label: "Pages of steps", open: goToPage })}
   </section>`;
 }
 

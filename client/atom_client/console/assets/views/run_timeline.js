@@ -3,16 +3,16 @@
 import { go, to, withQuery } from "../address.js";
 import { get, path } from "../api.js";
 import { counted, duration, foreign, moment, sentence, state } from "../format.js";
-import { pager, TypedText } from "../parts.js";
+import { goToPage, pageNumber, pager, TypedText } from "../parts.js";
 import { Chart } from "../timeline/chart.js";
 import { everySecond, serverNow } from "../ticking.js";
 import { ORDERS, Rows } from "../timeline/rows.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 
-const PAGE = 100;
+const PAGE_SIZE = 100;
 // A timeline is computed again after so many milliseconds at the earliest.
-const AGAIN = 2000;
+const BETWEEN_READS_MS = 2000;
 const MOST_ON_PATH = 30;
 const ZOOMS = [1, 2, 4, 8, 16];
 
@@ -55,7 +55,7 @@ function readSoon(view) {
     view.timer = 0;
     // More may have changed while this was read.
     if (view.isDue && !view.isClosed) readSoon(view);
-  }, Math.max(AGAIN, 5 * (view.took ?? 0)));
+  }, Math.max(BETWEEN_READS_MS, 5 * (view.took ?? 0)));
 }
 
 // While the run is followed, the bars of what has not ended grow with the clock; nothing is read for that.
@@ -141,8 +141,8 @@ function bar(view) {
   const { order, isFolded } = wanted(view);
   const isTable = query.get("as") === "table";
   const zoom = Number(query.get("zoom") ?? 1);
-  const to = (by) => ZOOMS[ZOOMS.indexOf(zoom) + by];
-  const zoomButton = (by, name, sign) => html`<button type="button" aria-label=${name} aria-disabled=${to(by) ? "false" : "true"} @click=${() => to(by) && change({ zoom: to(by) === 1 ? null : to(by) })}>${sign}</button>`;
+  const zoomed = (by) => ZOOMS[ZOOMS.indexOf(zoom) + by];
+  const zoomButton = (by, name, sign) => html`<button type="button" aria-label=${name} aria-disabled=${zoomed(by) ? "false" : "true"} @click=${() => zoomed(by) && change({ zoom: zoomed(by) === 1 ? null : zoomed(by) })}>${sign}</button>`;
   return html`<search><form class="filters" aria-label="What the timeline shows" @submit=${(event) => event.preventDefault()}>
     <label class="field">Search ids<input type="search" name="q" maxlength="300" autocomplete="off" spellcheck="false" .value=${live(view.typed.shown(query.get("q") ?? ""))} @input=${view.typed.onInput}></label>
     <label class="field">Order<select @change=${(event) => change({ order: event.target.value === "started" ? null : event.target.value })}>${Object.entries(ORDERS).map(([name, words]) => html`<option value=${name} ?selected=${name === order}>${words}</option>`)}</select></label>
@@ -156,10 +156,9 @@ function bar(view) {
 function table(view) {
   const { all, rows } = view;
   const { data } = all;
-  const pages = Math.max(1, Math.ceil(rows.length / PAGE));
-  const page = Math.min(pages, Math.max(1, Number.parseInt(view.query.get("page") ?? "1", 10) || 1));
+  const page = pageNumber(view.query, rows.length, PAGE_SIZE);
   const parts = data.parts.filter(({ name }) => data.total_ms[name]);
-  const shown = rows.slice((page - 1) * PAGE, page * PAGE);
+  const shown = rows.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE);
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Table of the timeline"><table class="timeline-table" aria-label="Steps and their times">
     <thead><tr><th scope="col">Step</th><th scope="col">State</th><th scope="col">Critical path</th>${parts.map(({ words }) => html`<th scope="col">${words}</th>`)}</tr></thead>
     <tbody>${shown.map((row) => {
@@ -168,5 +167,5 @@ function table(view) {
       return html`<tr><th scope="row">${row.fan ? html`${foreign(row.name)} <button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} aria-label="${row.isOpened ? "Fold" : "Unfold"} ${row.name}" @click=${() => toggle(view, row)}>${row.isOpened ? "Fold" : "Unfold"}</button>` : html`<a href=${to("runs", view.model.run.id, "steps", id)}>${foreign(id)}</a>`}</th>
         <td>${state(row.state)}</td><td>${isOnPath ? "◆ yes" : ""}</td>${parts.map(({ name }) => html`<td class="number">${sums[name] ? duration(sums[name] / 1000) : ""}</td>`)}</tr>`;
     })}</tbody></table></div>
-    ${pager({ page, size: PAGE, total: rows.length, noun: "row", label: "Pages of the timeline", open: (number) => go(withQuery({ page: number === 1 ? null : number })) })}`;
+    ${pager({ page, size: PAGE_SIZE, total: rows.length, noun: "row", label: "Pages of the timeline", open: goToPage })}`;
 }

@@ -16,7 +16,7 @@ const SINCE = ["1h", "24h", "7d", "30d", "today", "yesterday"];
 export async function runs({ query, about, redraw }) {
   const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, redraw };
   const typed = (name) => new TypedText((text) => change({ [name]: text }, { replace: true }));
-  view.typed = { id: typed("id"), workflow: typed("workflow"), since: typed("since") };
+  view.typed = { q: typed("q"), workflow: typed("workflow"), since: typed("since") };
   // Only the latest answer counts, in whichever order they come.
   view.read = async () => {
     const number = ++view.number;

@@ -10,7 +10,7 @@ import { clean, foreign, moment, sentence } from "../format.js";
 import { html } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
-const MORE = 20;
+const MORE_INSTANTS = 20;
 // The server gives no more.
 const MOST = 100;
 const SIGNS = { ACTIVE: "▶", PAUSED: "⏸", DELETED: "✘", NONE: "○" };
@@ -72,7 +72,7 @@ class SchedulesPage {
   }
 
   async readMore(file) {
-    const count = this.instantsOf(file).length + MORE;
+    const count = this.instantsOf(file).length + MORE_INSTANTS;
     try {
       const found = await get(`/schedules/next?${new URLSearchParams({ path: file.path, count })}`);
       Object.assign(this, { error: "" }).more[file.path] = found.next;
@@ -87,7 +87,7 @@ class SchedulesPage {
     return html`<h1>Schedules</h1>
       ${asOf({ time, isBusy, status, problem, refresh: () => this.refresh() })}
       <p><a href=${this.withDeleted ? "#/schedules" : "#/schedules?deleted=1"}>${
-        this.withDeleted ? "Without those of deleted files" : "With those of deleted files"}</a></p>
+        this.withDeleted ? "Hide deleted files" : "Show deleted files"}</a></p>
       ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       ${this.files.length
         ? repeat(this.files, (file) => file.path, (file) => this.renderFile(file))

@@ -30,7 +30,7 @@ class StartPage {
   constructor() {
     Object.assign(this, { values: {}, plan: null, error: "", asking: null, timer: 0, sending: "", isClosed: true, isStale: false, isRequested: false });
     Object.assign(this, { path: "", key: "", labels: "", scheduledAt: "", noQueue: false, again: null });
-    this.source = new Source((soon) => this.changed(soon), { fate: SENT });
+    this.source = new Source((isTyping) => this.changed(isTyping), { fate: SENT });
   }
 
   // Fill in what an earlier run was given.
@@ -55,13 +55,13 @@ class StartPage {
     if (!this.sending && !this.isRequested) left = this;
   }
 
-  changed(soon, fields = {}) {
-    Object.assign(this, fields, { plan: soon ? this.plan : null, isStale: true, isRequested: false });
+  changed(isTyping, fields = {}) {
+    Object.assign(this, fields, { plan: isTyping ? this.plan : null, isStale: true, isRequested: false });
     clearTimeout(this.timer);
     // An answer about what was there before could be confirmed for what is there now.
     this.asking?.abort();
     this.asking = null;
-    this.timer = setTimeout(() => this.preview(), soon ? PAUSE_MS : 0);
+    this.timer = setTimeout(() => this.preview(), isTyping ? PAUSE_MS : 0);
     this.redraw();
   }
 
@@ -198,7 +198,7 @@ class StartPage {
             @input=${(event) => this.changed(true, { scheduledAt: event.target.value })}></label>
         ${check?.has_group
           ? html`<label class="check"><input type="checkbox" .checked=${live(this.noQueue)}
-              @change=${(event) => this.changed(false, { noQueue: event.target.checked })}> begin even if its group is full</label>` : ""}
+              @change=${(event) => this.changed(false, { noQueue: event.target.checked })}> start even if its concurrency group is full</label>` : ""}
       </details>
       ${["key", "labels", "scheduled_at"].flatMap(of).map(problem)}`;
   }

@@ -12,7 +12,7 @@ import { setClock } from "../ticking.js";
 import { Items } from "./items.js";
 
 const MOST_DEPENDENCIES = 50;
-const SHORTEST = 0.001;
+const SHORTEST_S = 0.001;
 
 // As `runs show --step` words them.
 const DURATIONS = {
@@ -130,7 +130,7 @@ function times({ step: shown, durations }) {
     ["finished", moment(shown.finished_at)],
     ["duration", duration(shown.duration_s)],
   ].filter(([, text]) => text);
-  const parts = Object.entries(DURATIONS).filter(([name]) => durations[name] >= SHORTEST);
+  const parts = Object.entries(DURATIONS).filter(([name]) => durations[name] >= SHORTEST_S);
   if (!known.length && !parts.length) return nothing;
   const line = ([name, words]) => html`<li>${duration(durations[name])} ${words}</li>`;
   return section("Times", html`${factList(known, (_, text) => text)}<ul class="lines">${parts.map(line)}</ul>`);
@@ -168,7 +168,7 @@ function attempts({ attempts: all, attempts_text: text, step: shown }) {
 
 function attempt(one, shown) {
   const said = [one.reason, one.message].filter(Boolean).join(": ");
-  const queued = one.queued_s >= SHORTEST ? ` (${duration(one.queued_s)} queued)` : "";
+  const queued = one.queued_s >= SHORTEST_S ? ` (${duration(one.queued_s)} queued)` : "";
   return html`<tr>
     <th scope="row">${one.attempt}</th>
     <td data-name="End" class="number">${foreign(one.kind ?? shown.state)}</td>
@@ -183,7 +183,7 @@ function attempt(one, shown) {
 
 function waits(one) {
   const parts = [[one.back_off_s, "back-off"], [one.submitting_s, "to be accepted"]];
-  const known = parts.filter(([seconds]) => seconds >= SHORTEST);
+  const known = parts.filter(([seconds]) => seconds >= SHORTEST_S);
   return known.map(([seconds, what]) => `${duration(seconds)} ${what}`).join(", ");
 }
 
