@@ -59,6 +59,7 @@ function openCancel(run, redraw) {
     confirm: "Cancel the run",
     isFinal: true,
     path: path`/runs/${run.id}/cancel`,
+    about: run.id,
     // Once the steps under `finally` run, they are all that is left to be ended.
     options: { now: Boolean(run.main_state), reason: "" },
     fields: (options, change) => html`
@@ -77,6 +78,7 @@ function openRetry(run, redraw, preset = {}) {
     title: `Retry run ${run.id}`,
     confirm: "Run these steps again",
     path: path`/runs/${run.id}/retry`,
+    about: run.id,
     options: { mode: succeeded ? "from" : "rest", names: "", failed: false, reason: "", ...preset },
     body: retryBody,
     missing: ({ mode, names }) => (mode === "rest" || names.trim() ? "" : "Name the steps first."),

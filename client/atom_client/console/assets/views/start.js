@@ -136,7 +136,7 @@ class StartPage {
     this.redraw();
     const hasBegun = await waitForRun(runId, () => !this.isClosed);
     this.sending = "";
-    if (this.isClosed) notify(lines, linkToRun(runId));
+    if (this.isClosed) notify(lines, { link: linkToRun(runId) });
     else if (hasBegun) go(to("runs", runId));
     else this.error = `Run ${runId} was requested, but the platform has not begun it yet. If it never does, the dead letters may say why.`;
   }
