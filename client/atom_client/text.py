@@ -141,9 +141,13 @@ def pages_text(count: int, size: int, noun: str) -> str:
     return "is only one page" if count == 1 else f"are {count:,} pages of {counted(size, noun)}"
 
 
-def listing(names: Sequence[str], *, most: int = 5) -> str:
-    """List at most `most` names, as in "`a`, `b` and 7 more"."""
+def listing(names: Sequence[str], *, most: int = 5, total: int | None = None) -> str:
+    """List at most `most` names, as in "`a`, `b` and 7 more".
+
+    If there are more names than those given, `total` is their number.
+    """
     shown = [f"`{name_of(name)}`" for name in names[:most]]
-    if len(names) > most:
-        return f"{', '.join(shown)} and {len(names) - most:,} more"
+    total = len(names) if total is None else total
+    if total > most:
+        return f"{', '.join(shown)} and {total - most:,} more"
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""

@@ -135,8 +135,8 @@ def test_a_step_that_runs_again_is_live_again(open_console: OpenConsole, world: 
     expect(page.locator("[data-status=live]")).to_have_count(0)
     page.get_by_role("button", name="Retry from here …").click()
     page.get_by_role("dialog").get_by_role("button", name="Run these steps again").click()
-    world.settle_down()
     expect(page.locator("[data-status=live]")).to_be_visible()
+    world.settle_down()
     opened.appears("h1", "RUNNING", within_s=5)
 
 

@@ -15,6 +15,7 @@ import click
 from atom_client.cli.actor import current_actor, local_actor
 from atom_client.cli.history import NoPlatform
 from atom_client.cli.platform import (
+    LOCAL_PATIENCE_S,
     PLATFORM_HOSTS,
     OwnPlatforms,
     connect_services,
@@ -26,7 +27,7 @@ from atom_client.console.app import Console
 from atom_client.console.feeds import Feeds
 from atom_client.console.guard import new_token
 from atom_client.console.server import ConsoleServer, LaterConsoleServer
-from atom_client.deployment import environment, project_meant
+from atom_client.deployment import environment, place_meant
 from atom_client.errors import Misuse
 
 
@@ -49,7 +50,8 @@ def console_of_platform(variables: Mapping[str, str]) -> LaterConsoleServer:
         from atom_workflows.bootstrap import connect  # noqa: PLC0415 (Google's clients take a second to import)
         from atom_workflows.settings import from_environment  # noqa: PLC0415 (only needed here)
 
-        services = connect(from_environment({**os.environ, **variables}))
+        settings = from_environment({**os.environ, **variables})
+        services = connect(settings, patience_s=LOCAL_PATIENCE_S)
         return Console(
             services=services,
             token=token,
@@ -71,7 +73,7 @@ def serve_console(options: ConsoleOptions) -> None:
     console = Console(
         services=services,
         token=new_token(),
-        place="the local platform" if is_local else "this folder's history" if is_history else project_meant(),
+        place="the local platform" if is_local else "this folder's history" if is_history else place_meant(),
         # Whatever a history's console changes is on a local platform.
         actor="" if options.read_only else local_actor() if is_history else current_actor(),
         read_only=options.read_only,
@@ -82,11 +84,10 @@ def serve_console(options: ConsoleOptions) -> None:
     )
     try:
         server = ConsoleServer(console, port=options.port)
-    except (OSError, SystemExit) as error:
-        # Werkzeug itself exits if the port is taken.
-        raise Misuse(
-            f"the console cannot listen on port {options.port}: choose another port, or leave out --port"
-        ) from error
+    except OSError as error:
+        port = f"port {options.port}" if options.port else "any port"
+        advice = "choose another port, or leave out --port" if options.port else "see which programs have opened them"
+        raise Misuse(f"the console cannot listen on {port} ({error.strerror}): {advice}") from error
     with server:
         click.echo(f"Console of {console.place}{' (read-only)' if options.read_only else ''}: {server.address}")
         click.echo("The address grants access, so do not share it. Ctrl-C stops the console.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ ASSETS: Final = Path(__file__).with_name("assets")
 MOST_BYTES: Final = 8 * 1024 * 1024
 """The largest request: a workflow file of 4 MB, whose line breaks and quotes take up twice the space in JSON."""
 
+LARGE_BYTES: Final = 100_000
+"""Answers above this are compressed."""
 READ_ONLY: Final = "This console is read-only: start it without --read-only to change anything."
 NO_PLATFORM: Final = (
     "No platform is up in this folder, so its history can be read but not changed: `atom-workflows local up` starts "
@@ -96,8 +99,10 @@ class Console:
 def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
     """Return the application; `blueprints` handle the page's requests under `/api`."""
     app = Flask(__name__, static_folder=None)
-    # A path with two slashes is another path, and not redirected.
+    # Do not redirect `//api`: the guard has checked this path.
     app.url_map.merge_slashes = False
+    # Sorting the members of 10,000 steps takes longer than writing them.
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     app.extensions[_EXTENSION] = console
     app.before_request(_refuse_foreign)
@@ -148,6 +153,16 @@ def _is_change() -> bool:
 
 def _add_headers(response: Response) -> Response:
     response.headers.update(RESPONSE_HEADERS)
+    return _compressed(response) if response.is_json and not response.is_streamed else response
+
+
+def _compressed(response: Response) -> Response:
+    """Compress a large answer if the browser accepts that, which a tunnel's users notice."""
+    content = response.get_data()
+    if len(content) > LARGE_BYTES and request.accept_encodings["gzip"]:
+        response.set_data(gzip.compress(content, 1))
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
     return response
 
 

@@ -103,6 +103,7 @@ def read_scheduled(text: str, zone: str | None) -> datetime | None:
 
 def picture_object(picture: Picture) -> dict[str, Any]:
     """Return a picture as an object: its steps and their predecessors."""
+    under_finally = {step.id for step in picture.under_finally}
     return {
         "title": picture.title,
         "heading": picture.heading,
@@ -112,7 +113,7 @@ def picture_object(picture: Picture) -> dict[str, Any]:
                 "after": list(step.after),
                 "kind": step.shape.value,
                 "notes": list(step.notes),
-                "finally": step in picture.under_finally,
+                "finally": step.id in under_finally,
             }
             for step in picture.steps
         ],

@@ -140,6 +140,8 @@ def _history_lines(
     console: Console, feed: Feed[LiveRuns], since: int, followed: _Followed, name: str
 ) -> Iterator[dict[str, Any]]:
     problem, pause = None, 0.0
+    yield {}
+    feed.wait_until_known()
     while not feed.is_stopping:
         news = feed.wait(since, pause)
         now, since = console.services.clock.now(), news.version

@@ -63,6 +63,8 @@ def follow_step(run_id: str, step_id: str) -> Response:
             watch_step(console, feeds, run.id, step_id) as feed,
             watching_items(console.services.store, feeds, console.item_pages, run, pages) as viewers,
         ):
+            # The first line comes at once, and shows that the connection works.
+            yield {}
             feed.wait_until_known()
             yield from _step_lines(feed, version_after(feed, after), viewers)
 

@@ -63,9 +63,10 @@ def list_runs() -> Response:
         page = page_of_newest(newest, wanted, total=total, number=number, size=RUNS_PER_PAGE)
     if page is None:
         number, page = _read_page(store, wanted, number, now)
+    rows = run_rows(store, page.runs, now)
     return answer(
         {
-            "runs": run_rows(store, page.runs, now),
+            "runs": rows,
             "total": page.total,
             "page": number,
             "page_size": RUNS_PER_PAGE,
@@ -76,6 +77,8 @@ def list_runs() -> Response:
             "text": "" if page.runs or page.unreadable else describe_none(wanted),
             "as_of": moment_text(now),
             **live,
+            # Those of the listener, and those of this answer.
+            "reads": live.get("reads", 0) + store.documents,
         }
     )
 

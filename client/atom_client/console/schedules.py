@@ -123,6 +123,7 @@ def follow_schedules() -> Response:
         with ExitStack() as leaving:
             watched, shown, problem = _Watched(feeds, leaving), dict[str, Any](), None
             version, looked_at = -1, 0.0
+            yield {}
             while not watched.names.is_stopping:
                 files, line = watched.files(), dict[str, Any]()
                 if watched.version != version or time.monotonic() - looked_at >= _CLOCK_S:

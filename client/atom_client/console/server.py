@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
+import click
+from click.globals import pop_context, push_context
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from atom_client.console.actions import actions
@@ -36,8 +39,23 @@ BLUEPRINTS: Final = [
 ]
 
 
-class _Quiet(WSGIRequestHandler):
-    """Handles requests without logging each one to the terminal."""
+class _Handler(WSGIRequestHandler):
+    """Handles requests without logging each one to the terminal.
+
+    They are handled in other threads than the command's, but messages name the command's options.
+    """
+
+    of_command: ClassVar[click.Context | None] = None
+
+    def run_wsgi(self) -> None:
+        """Answer within the context of the command."""
+        if self.of_command is None:
+            return super().run_wsgi()
+        push_context(self.of_command)
+        try:
+            return super().run_wsgi()
+        finally:
+            pop_context()
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Print nothing."""
@@ -62,11 +80,13 @@ class ConsoleServer:
         self._listen(_marking_times(self.app), console.token, port)
 
     def _listen(self, app: WSGIApplication, token: str, port: int) -> None:
-        self._server = make_server(HOST, port, app, threaded=True, request_handler=_Quiet)
-        self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver.ThreadingMixIn
+        handler = type("Handler", (_Handler,), {"of_command": click.get_current_context(silent=True)})
+        # If Werkzeug opened the port itself, it would print its own advice and exit if the port is taken.
+        with socket.create_server((HOST, port)) as opened:
+            self._server = make_server(HOST, port, app, threaded=True, request_handler=handler, fd=opened.fileno())
         self._thread = threading.Thread(target=self._server.serve_forever, name="console", daemon=True)
         # A fragment is never sent to a server, and so appears in no log.
-        self.address = f"http://{HOST}:{self._server.server_port}/#token={token}"
+        self.address = f"http://{HOST}:{self._server.port}/#token={token}"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -51,7 +51,10 @@ def show_timeline(run_id: str) -> Response:
             "steps": [row.step.id for row in timeline.rows],
             "states": [row.step.state.value for row in timeline.rows],
             "bars": _flat_bars(timeline),
-            "fans": [[numbers[one.id] for one in node.members] for node in folded if node.is_folded],
+            # Retention may have deleted steps of a graph that is known.
+            "fans": [
+                [numbers[one.id] for one in node.members if one.id in numbers] for node in folded if node.is_folded
+            ],
             "path": [
                 {
                     "step": one.id,

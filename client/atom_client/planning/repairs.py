@@ -22,6 +22,7 @@ from atom_workflows.core.records import RunRecord
 from atom_workflows.core.workflow import Template, Workflow
 from atom_workflows.documents import definition_path
 from atom_workflows.errors import InvalidParams, SourceNotFound
+from atom_workflows.language.limits import MAX_FILE_BYTES
 from atom_workflows.messages.fields import SCHEMA_OF_REPAIRS
 
 
@@ -57,7 +58,10 @@ def find_own_file(services: Services, run: RunRecord, *, advice: str) -> FoundFi
         said = f"run {run.id} does not store its file, and this folder has no unchanged {name_of(path)}"
         with_path = Path(path).name
         try:
-            content = Path(with_path).read_bytes()
+            # Whoever starts runs chooses the name. Reading a pipe would never end.
+            found = Path(with_path)
+            is_readable = found.is_file() and found.stat().st_size <= MAX_FILE_BYTES
+            content = found.read_bytes() if is_readable else b""
         except (OSError, ValueError):
             content = b""
         if hashlib.sha256(text_of(content, path).encode()).hexdigest() == run.digest:

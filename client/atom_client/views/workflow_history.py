@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
+from atom_client.text import listing
 from atom_client.views.as_json import rounded_seconds
 from atom_client.views.counted_reads import CountedReads
 from atom_client.views.queries import PAGE, in_order, may_have_items, read_pages
@@ -57,6 +58,8 @@ class WorkflowHistory:
     runs: Sequence[PastRun]
     documents: int
     is_complete: bool
+    # The ids of runs that a newer version wrote, which are left out.
+    unreadable: Sequence[str] = ()
 
     def as_fields(self, now: datetime) -> dict[str, Any]:
         """Return the history for JSON output.
@@ -88,6 +91,8 @@ class WorkflowHistory:
                 f"The steps of {which} are not shown: a history reads at most {MOST_STEPS_READ:,} steps. Open a run to "
                 "see its steps."
             )
+        if self.unreadable:
+            sentences.append(f"Not shown, since a newer version wrote them: {listing(self.unreadable)}.")
         if not self.is_complete:
             sentences.append(
                 f"The workflow has more than {MOST_RUNS_SEARCHED:,} runs, so only those among the newest "
@@ -134,14 +139,16 @@ def read_workflow_history(
     by_id |= {document.id: document for document in found if document is not None}
     documents = [by_id[one] for one in ids if one in by_id]
     past: list[PastRun] = []
-    left = MOST_STEPS_READ
-    for run in map(run_record, known_runs(documents, [])):
+    left, unreadable = MOST_STEPS_READ, list[str]()
+    for run in map(run_record, known_runs(documents, unreadable)):
         # Once one run does not fit, older ones are not read either: in a grid, a gap looks as if nothing had happened.
         nodes = (known.nodes(run) or _read_steps(reads, run, left)) if run.step_count <= left else None
         is_whole = nodes is not None and len(nodes) < left
         left = left - len(nodes) if nodes is not None and is_whole else 0
         past.append(PastRun(run=run, steps=in_order(nodes) if nodes is not None and is_whole else None))
-    return WorkflowHistory(workflow=workflow, runs=past, documents=reads.documents, is_complete=is_complete)
+    return WorkflowHistory(
+        workflow=workflow, runs=past, documents=reads.documents, is_complete=is_complete, unreadable=unreadable
+    )
 
 
 def _read_steps(store: Store, run: RunRecord, most: int) -> list[StepRecord] | None:

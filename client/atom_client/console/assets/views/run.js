@@ -106,8 +106,9 @@ function reasons(view) {
   };
   return html`${kinds.map(([kind, all]) => {
     // One more takes no more room than the line that would stand for it.
-    const shown = view.hasAll || all.length <= most + 1 ? all : all.slice(0, most);
-    const more = all.length - shown.length;
+    const total = all.length + (why.more[kind] ?? 0);
+    const shown = view.hasAll || total <= most + 1 ? all : all.slice(0, most);
+    const more = total - shown.length;
     const heading = why.headings[kind];
     return html`${heading ? html`<p>${heading}</p>` : nothing}
       <ul class=${heading ? "" : "plain"}>${shown.map((reason) => line(run, reason))}
@@ -115,7 +116,7 @@ function reasons(view) {
   })}
   ${kinds.some(([, all]) => all.length > most + 1)
     ? html`<button type="button" aria-expanded=${view.hasAll ? "true" : "false"} @click=${toggle}
-        >${view.hasAll ? "Show fewer reasons" : "Show all reasons"}</button>`
+        >${view.hasAll ? "Show fewer reasons" : "Show more reasons"}</button>`
     : nothing}`;
 }
 

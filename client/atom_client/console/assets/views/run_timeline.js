@@ -12,7 +12,7 @@ import { live } from "../vendor/lit-html/directives/live.js";
 
 const PAGE_SIZE = 100;
 // A timeline is computed again after so many milliseconds at the earliest.
-const BETWEEN_READS_MS = 2000;
+const BETWEEN_READS_MS = 500;
 const MOST_ON_PATH = 30;
 const ZOOMS = [1, 2, 4, 8, 16];
 
