@@ -165,7 +165,7 @@ function drawTable({ heading, rows }) {
 
 // The field for the reason, which is recorded with the change and the user's name.
 export function reasonField(options, change) {
-  return html`<label class="field"><span>Reason <span class="quiet">(recorded with your name)</span></span>
+  return html`<label class="field"><span>Reason <span class="quiet">(optional; recorded with your name)</span></span>
     <input type="text" maxlength="500" autocomplete="off" .value=${options.reason}
       @input=${(event) => change({ reason: event.target.value }, { decides: false })}></label>`;
 }

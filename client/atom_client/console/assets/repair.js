@@ -64,6 +64,6 @@ function show(plan) {
   return html`<div class="scroll" tabindex="0" role="region" aria-label="What happens to each step"><table>
     <thead><tr><th scope="col">Step</th><th scope="col">What</th><th scope="col">Why</th></tr></thead>
     <tbody>${plan.steps.slice(0, 200).map((one) => html`<tr><th scope="row">${foreign(one.id)}</th>
-      <td>${WHAT[one.what] ?? one.what}</td><td>${foreign(one.why)}</td></tr>`)}</tbody></table></div>
+      <td>${WHAT[one.what] ?? one.what}</td><td>${sentence(one.why)}</td></tr>`)}</tbody></table></div>
     ${plan.steps.length > 200 ? html`<p class="quiet">and ${plan.steps.length - 200} more steps</p>` : ""}`;
 }

@@ -159,7 +159,7 @@ function list(view) {
     <p class="quiet" role="status">${counted(page.total, "run")}${page.is_complete
       ? nothing
       : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}${
-      query.has("q") ? `. ${counted(page.documents, "document")} read.` : nothing}</p>
+      query.has("q") ? `. ${counted(page.documents, "document")} read from Firestore.` : nothing}</p>
     <table class="cards" aria-label="Runs" @keydown=${moveInRows}>
       <thead><tr>
         <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>

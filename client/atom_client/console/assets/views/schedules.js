@@ -119,7 +119,7 @@ class SchedulesPage {
   renderInstants(file, instants, isPaused) {
     return html`<div class="scroll" tabindex="0" role="region" aria-label="Next runs of ${clean(file.path)}"><table>
         <caption>Next runs${this.stopped ? ", if a platform were up" : isPaused ? ", if the schedules were resumed now" : ""}</caption>
-        <thead><tr><th scope="col">In ${foreign(file.timezone)}</th><th scope="col">Here</th><th scope="col">Cron</th>
+        <thead><tr><th scope="col">In ${foreign(file.timezone)}</th><th scope="col">In your zone</th><th scope="col">Cron</th>
           <th scope="col">Note</th></tr></thead>
         <tbody>${instants.map((one) => html`<tr><td>${foreign(one.shown)}</td><td>${moment(one.at)}</td>
           <td><code>${foreign(one.cron)}</code></td><td>${foreign(one.note)}</td></tr>`)}</tbody></table></div>

@@ -154,7 +154,7 @@ class StartPage {
       ${about.read_only ? html`<p class="problem">${sentence(about.why_read_only)}</p>` : ""}
       ${this.again ? this.renderAgain() : ""}
       <form aria-label="Start a run" @submit=${(event) => event.preventDefault()}>
-        <label class="field"><span>In a bucket <span class="quiet">(instead of a file from here)</span></span>
+        <label class="field"><span>File in a bucket <span class="quiet">(in place of one from this machine)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" placeholder="gs://BUCKET/workflows/nightly.yaml"
             .value=${live(this.path)} @input=${(event) => this.changed(true, { path: event.target.value })}></label>
         ${of("path").map(problem)}
@@ -180,7 +180,7 @@ class StartPage {
   renderAgain() {
     const { run_id: id, problem: missing } = this.again;
     return html`<p>The file, the parameters and the labels of run <a href=${to("runs", id)}>${foreign(id)}</a>, to be started
-        anew. Parameters that it left to their defaults have their defaults.</p>
+        anew. Parameters that it left to their defaults are left to them again.</p>
       ${missing && !this.source.file ? html`<p class="problem">${sentence(missing)}</p>` : ""}`;
   }
 
