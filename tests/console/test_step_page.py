@@ -101,4 +101,4 @@ def test_a_step_that_does_not_exist_is_a_sentence(open_console: OpenConsole) -> 
     world = World()
     run_id = world.start(definition({"extract": []}))
     page = open_console(world.services, path=f"/runs/{run_id}/steps/extrakt")
-    expect(page.get_by_role("alert")).to_contain_text("did you mean `extract`?")
+    expect(page.get_by_role("alert")).to_contain_text("did you mean extract?")

@@ -32,6 +32,8 @@ from atom_workflows.ports import Message
 
 actions = Blueprint("actions", __name__)
 
+_SOONER: Final = "cancelling it once more can end it without them"
+
 RETRY_WORDS: Final = RerunWords(
     heading=("Step", "State", "Runs again because"),
     first="you named",
@@ -62,7 +64,7 @@ def cancel(run_id: str) -> Response:
         return kept is not None and kept.state.is_terminal
 
     cancel_run(services, run.id, actor=console.actor, reason=reason, now=now, retries=run.retries, has_ended=has_ended)
-    return answer({**plan.as_fields(), "lines": list(cancelled_lines(console.services.store, run.id))})
+    return answer({**plan.as_fields(), "lines": list(cancelled_lines(console.services.store, run.id, sooner=_SOONER))})
 
 
 @actions.post("/runs/<run_id>/retry")

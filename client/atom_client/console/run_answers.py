@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from atom_workflows.ports import Store
 
 _LONGEST_REMARK: Final = 300
+_HEADINGS: Final = {
+    **HEADINGS,
+    "item": "Failed items, the first few of each step:",
+    "tolerated_item": "Failed items that were tolerated, the first few of each step:",
+}
+"""The command line names the command that shows all items; a step's page has them."""
+
 _MOST_OF_A_KIND: Final = 50
 """The reasons of a kind that are sent: a run of 10,000 failed steps has as many."""
 
@@ -68,7 +75,7 @@ def _why(seen: Seen) -> dict[str, Any]:
         if counts[reason.kind] <= _MOST_OF_A_KIND:
             reasons.append(reason)
     more = {kind: count - _MOST_OF_A_KIND for kind, count in counts.items() if count > _MOST_OF_A_KIND}
-    return {**run_explanation(seen, reasons), "headings": HEADINGS, "more": more}
+    return {**run_explanation(seen, reasons), "headings": _HEADINGS, "more": more}
 
 
 def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from atom_client.views.run_list import (
     NoSuchPage,
     RunFilter,
     RunsPage,
+    TooFar,
     count_runs,
     describe_none,
     page_of_newest,
@@ -87,8 +88,10 @@ def _read_page(store: Store, wanted: RunFilter, number: int, now: datetime) -> t
     try:
         return number, read_runs_page(store, wanted, number=number, size=RUNS_PER_PAGE, now=now)
     except NoSuchPage as error:
-        number = error.pages
-        return number, read_runs_page(store, wanted, number=number, size=RUNS_PER_PAGE, now=now)
+        return _read_page(store, wanted, error.pages, now)
+    except TooFar as error:
+        advice = "filter by time, state or workflow to list fewer runs"
+        raise TooFar(number, name="page", advice=advice) from error
 
 
 @runs.get("/runs/<run_id>")
@@ -132,7 +135,7 @@ def _step_answer(services: Services, run: RunRecord, step_id: str) -> dict[str, 
         "workflow": run.workflow,
         "run_state": run.state.value,
         "why_fixed": this_console().why_fixed(run),
-        "facts": [list(fact) for fact in deciding_facts(seen)],
+        "facts": [list(fact) for fact in deciding_facts(seen, whole="the page has all of it")],
         "attempts_text": attempts_text(seen.step) if seen.step.attempt else "",
         "declared_outputs": list(seen.step.outputs),
         "notes": [*unlisted_attempts(seen.step, attempts), *unstopped_jobs([seen.step])],

@@ -65,7 +65,7 @@ def start() -> Response:
         given.require_seen(asked.generation, name_of(asked.path))
     body = request.message_body(None)
     services = this_console().services
-    earlier = find_earlier_start(services.store, request, check_message(body))
+    earlier = find_earlier_start(services.store, request, check_message(body), names_options=False)
     if not earlier.is_started:
         services.bus.publish([Message(topic="start", body=body)])
     said = f"Requested run {request.run_id}{request.size}."
@@ -207,7 +207,7 @@ class _Asked:
 
     def _find_earlier(self, request: RunRequest) -> str:
         event = check_message(request.message_body(None))
-        earlier = find_earlier_start(this_console().services.store, request, event)
+        earlier = find_earlier_start(this_console().services.store, request, event, names_options=False)
         return started_before_line(request.run_id) if earlier.is_started else ""
 
     def _read(self, field: str, read: Callable[[], Read]) -> Read | None:

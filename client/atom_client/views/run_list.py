@@ -173,6 +173,18 @@ class NoSuchPage(Misuse):
         super().__init__(f"--page {number} does not exist: there {pages_text(pages, size, 'run')}")
 
 
+class TooFar(Misuse):
+    """A page is too far from both ends of the list to be read."""
+
+    def __init__(
+        self, number: int, *, name: str = "--page", advice: str = "--since TIME, --state or --workflow lists fewer runs"
+    ) -> None:
+        super().__init__(
+            f"{name} {number:,} is more than {MOST_RUNS_LOOKED_AT:,} runs from either end of the list, which is too "
+            f"far to read; {advice}"
+        )
+
+
 def count_runs(store: Store) -> int:
     """Return how many runs there are."""
     return store.count(Query(collection=RUNS))
@@ -194,10 +206,7 @@ def _newest(store: Store, total: int, begin: int, size: int) -> list[Document]:
     skips = total - end if is_from_oldest else begin
     if skips > MOST_RUNS_LOOKED_AT:
         page = begin // size + 1
-        raise Misuse(
-            f"--page {page} is more than {MOST_RUNS_LOOKED_AT:,} runs from either end of the list, which is too far to "
-            "read; --since TIME, --state or --workflow lists fewer runs"
-        )
+        raise TooFar(page)
     order: Sequence[tuple[str, Any]] = [("created_at", "ascending" if is_from_oldest else "descending")]
     skipped = Query(collection=RUNS, order_by=order, limit=min(skips, PAGE) or 1, fields=("created_at",))
     last = next(islice(read_pages(store, skipped), skips - 1, None), None) if skips else None

@@ -29,7 +29,7 @@ from atom_client.views.reasons import (
 from atom_client.views.seen import StepSeen
 from atom_client.views.steps_before import find_before, find_chain
 from atom_client.views.under_way import loop_progress_text, progress_text
-from atom_client.views.why_items import item_facts, loop_facts, why_item_waits
+from atom_client.views.why_items import WHOLE, item_facts, loop_facts, why_item_waits
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import MAIN_END_ID, is_internal
 from atom_workflows.core.item_ids import shown_id
@@ -171,9 +171,12 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     yield from inputs_and_outputs(seen)
 
 
-def deciding_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
-    """Yield the facts that explain a step's state, each with a label."""
-    yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
+def deciding_facts(seen: StepSeen, *, whole: str = WHOLE) -> Iterator[tuple[str, str]]:
+    """Yield the facts that explain a step's state, each with a label.
+
+    `whole` says where all of a long value is.
+    """
+    yield from item_facts(seen.step, seen.loop, whole=whole) if seen.is_item and seen.loop else ()
     yield from kept_facts(seen.step)
     yield from mark_facts(seen.step)
     yield from _what_decides(seen)
@@ -291,7 +294,7 @@ def sent_body(step: StepRecord) -> Any:
 
 def _json_text(value: Any) -> str:
     text = clip(clean(json.dumps(value, ensure_ascii=False)), _LONGEST_VALUE)
-    return f"{text} (`--json` prints all)" if text.endswith("…") else text
+    return f"{text} ({WHOLE})" if text.endswith("…") else text
 
 
 # -- for programs ----------------------------------------------------------------------------------------------------

@@ -160,6 +160,7 @@ function list(view) {
       ? nothing
       : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}${
       query.has("q") ? `. ${counted(page.documents, "document")} read from Firestore.` : nothing}</p>
+    ${page.note ? html`<p class="quiet">${page.note}</p>` : nothing}
     <table class="cards" aria-label="Runs" @keydown=${moveInRows}>
       <thead><tr>
         <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>
