@@ -61,6 +61,11 @@ def clip(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+def with_stop(text: str) -> str:
+    """End a sentence with a full stop, unless it was cut."""
+    return text if text.endswith("…") else f"{text}."
+
+
 def cut_middle(text: str, length: int, *, mark: str = "…") -> str:
     """Cut out the middle of text that is longer than the given length.
 

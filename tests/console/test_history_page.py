@@ -35,7 +35,7 @@ def test_a_history_is_a_grid_of_runs_by_steps(open_console: OpenConsole) -> None
     cell = grid.get_by_role("row").filter(has=page.get_by_role("rowheader", name="s0")).get_by_role("link").first
     expect(cell).to_have_text("✔ 10 s")
     expect(cell).to_have_accessible_name(re.compile("^s0 in flow-.*: SUCCEEDED, 10 s$"))
-    expect(page.get_by_text("documents read")).to_be_visible()
+    expect(page.get_by_text("read from Firestore.")).to_be_visible()
     cell.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("s0")
 

@@ -87,7 +87,7 @@ def test_typing_searches_and_keeps_the_focus(open_console: OpenConsole) -> None:
     expect(field).to_be_focused()
     field.fill("RAI")
     rows(page, 2)
-    expect(page.get_by_text("documents read.")).to_be_visible()
+    expect(page.get_by_text("read from Firestore.")).to_be_visible()
     field.fill("am=dat")
     rows(page, 1)
     field.fill("none-such")

@@ -75,10 +75,28 @@ def test_retry_of_named_steps_asks_for_their_names(open_console: OpenConsole, sh
     expect(dialog.get_by_role("button", name="Run these steps again")).to_be_disabled()
 
 
+def test_emptied_file_is_not_taken_for_the_file_of_the_run(open_console: OpenConsole, shown: Showcase) -> None:
+    """Nothing can be started from no file, and the sentence says how to keep the run's."""
+    page = open_console(shown.world.services, path=f"/runs/{shown.failed}")
+    page.get_by_role("button", name="Retry with an edited file or parameters …").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("region", name="What it will do")).to_contain_text("A new run keeps")
+    dialog.get_by_text("The file", exact=True).click()
+    dialog.locator(".source textarea").fill("")
+    expect(dialog.get_by_role("region", name="What it will do")).to_contain_text("The file is empty")
+    expect(dialog.get_by_role("button", name="Start the new run")).to_be_disabled()
+
+
 def test_file_of_a_run_can_be_started_again(open_console: OpenConsole, shown: Showcase) -> None:
-    """From an ended run, its file is started anew with a form that already knows where the file is."""
+    """From an ended run, its file is started anew with a form that knows its place and what the run was given."""
     page = open_console(shown.world.services, path=f"/runs/{shown.succeeded}")
     page.get_by_role("button", name="Start the file again").click()
     expect(page.get_by_label("In a bucket")).to_have_value(FILE)
-    expect(page.get_by_label("day", exact=False).first).to_be_visible()
+    expect(page.get_by_text("The file, the parameters and the labels of run")).to_contain_text(shown.succeeded)
+    expect(page.locator("#param-day")).to_have_value("2026-11-26")
+    # A path is checked while it is typed: nothing can be started that was not shown.
+    page.get_by_label("In a bucket").fill(f"{FILE}x")
+    expect(page.get_by_role("button", name="Start the run")).to_be_disabled()
+    expect(page.get_by_text("does not exist")).to_be_visible()
+    page.get_by_label("In a bucket").fill(FILE)
     expect(page.get_by_role("button", name="Start the run")).to_be_enabled()

@@ -15,9 +15,8 @@ import click
 from atom_client.cli.actor import current_actor, local_actor
 from atom_client.cli.history import NoPlatform
 from atom_client.cli.platform import (
-    FIRESTORE_HOST,
     LOCAL_PATIENCE_S,
-    PUBSUB_HOST,
+    PLATFORM_HOSTS,
     OwnPlatforms,
     connect_services,
     desk_of,
@@ -44,7 +43,7 @@ class ConsoleOptions:
 def console_of_platform(variables: Mapping[str, str]) -> LaterConsoleServer:
     """Return a server of the console of a local platform, which these variables name."""
     # Google's clients read these from the process's own environment.
-    os.environ.update({name: variables[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
+    os.environ.update({name: variables[name] for name in PLATFORM_HOSTS if name in variables})
     token, actor = new_token(), current_actor()
 
     def make() -> Console:

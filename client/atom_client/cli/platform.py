@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
+PLATFORM_HOSTS: Final = (FIRESTORE_HOST, PUBSUB_HOST, "STORAGE_EMULATOR_HOST")
+"""The variables that name a local platform's servers; one without a bucket has no storage."""
 PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
 LOCAL_PATIENCE_S: Final = 5.0

@@ -34,6 +34,7 @@ from atom_workflows.errors import ScheduleNotFound
 
 schedules = Blueprint("schedules", __name__)
 
+NOTHING_STARTS: Final = "No platform is up in this folder, so these schedules start no runs."
 _MOST_INSTANTS: Final = 100
 _USUAL_INSTANTS: Final = 5
 _LOOK_S: Final = 0.25
@@ -50,7 +51,9 @@ def show_schedules() -> Response:
     console, now = this_console(), this_console().services.clock.now()
     with ExitStack() as leaving:
         found = list_schedules(console.services) if console.feeds is None else _Watched(console.feeds, leaving).files()
-    return answer({"files": _objects(found, now, with_deleted=_with_deleted()), "as_of": moment_text(now)})
+    objects = _objects(found, now, with_deleted=_with_deleted())
+    stopped = "" if console.own_platforms is None else NOTHING_STARTS
+    return answer({"files": objects, "stopped": stopped, "as_of": moment_text(now)})
 
 
 def _objects(found: Iterable[FileSchedules], now: datetime, *, with_deleted: bool) -> list[dict[str, Any]]:

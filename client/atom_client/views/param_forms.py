@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from atom_workflows.core.records import StepRecord
 from atom_workflows.core.workflow import JsonValue, Param, Template
-from atom_workflows.expressions.types import OrNull, describe, write_type
+from atom_workflows.expressions.types import ANY, OrNull, Type, describe, write_type
 
 _NAMED: Final = re.compile(r"`params\.([A-Za-z_][A-Za-z0-9_]*)|there is no param `([^`]*)`")
 
@@ -59,9 +59,11 @@ def output_objects(step: StepRecord) -> list[dict[str, Any]]:
     ]
 
 
-def as_typed(value: Any) -> str:
+def as_typed(value: Any, type: Type | None = None) -> str:  # noqa: A002  # the natural name
     """Return a value as a person would type it for `--param`."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # Where a text may be any value, it is typed as JSON.
+    is_plain = isinstance(value, str) and getattr(type, "of", type) != ANY
+    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
 
 
 def _choices(param: Param) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from shlex import quote
 from typing import Any, Final
 
 from atom_client.deployment import with_place
-from atom_client.text import between, clean, clip, counted, lasted, local_time, one_line
+from atom_client.text import between, clean, clip, counted, lasted, local_time, one_line, with_stop
 from atom_client.views.as_json import moment_text, step_object
 from atom_client.views.queries import NodeReader
 from atom_client.views.reasons import (
@@ -112,7 +112,7 @@ def step_headline(seen: StepSeen) -> str:
         Fate.TOLERATED: lambda: f"{failure_text(step)}; allowFailure tolerates it, so the run continues",
     }
     name = f"Item `{shown_id(step.id)}`" if seen.is_item else f"Step `{step.id}`"
-    return f"{name} {where.get(fate, lambda: failure_text(step))()}."
+    return with_stop(f"{name} {where.get(fate, lambda: failure_text(step))()}")
 
 
 def _how_it_succeeded(step: StepRecord, took: str) -> str:

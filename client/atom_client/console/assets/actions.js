@@ -13,7 +13,7 @@ import { html } from "./vendor/lit-html/lit-html.js";
 const NOT_BEGUN = "Its steps can be marked once it has begun.";
 const MARKED = { SUCCEEDED: "It has succeeded, so there is nothing to mark." };
 const NEVER_BEGUN = {
-  INVALID: "Its file is invalid, so none of its steps can run: fix the file and start it again.",
+  INVALID: "It could not begin, for the reason given here, so it has no steps that could run: fix that and start the file again.",
   SKIPPED: "It never began: start its workflow again.",
 };
 
@@ -22,12 +22,11 @@ const NEVER_BEGUN = {
 export function runActions(run, redraw, fixed, steps) {
   const hasEnded = !OPEN_RUN_STATES.has(run.state);
   const never = NEVER_BEGUN[run.state];
-  const file = /^gs:\/\//.test(run.source?.path) ? run.source.path : null;
   const buttons = hasEnded
     ? [
         ["Retry …", () => openRetry(run, redraw), never],
         ["Retry with an edited file or parameters …", () => openRepair(run, redraw), never],
-        ...(file ? [["Start the file again", () => go(`#/start?${new URLSearchParams({ path: file })}`), ""]] : []),
+        ["Start the file again", () => go(`#/start?${new URLSearchParams({ again: run.id })}`), ""],
       ]
     : [["Cancel …", () => openCancel(run, redraw), ""]];
   const mark = ["Mark a step …", () => openMark(run, redraw, { steps }), never ?? (run.started_at ? "" : NOT_BEGUN)];
@@ -60,6 +59,7 @@ function openCancel(run, redraw) {
     confirm: "Cancel the run",
     isFinal: true,
     path: path`/runs/${run.id}/cancel`,
+    about: run.id,
     // Once the steps under `finally` run, they are all that is left to be ended.
     options: { now: Boolean(run.main_state), reason: "" },
     fields: (options, change) => html`
@@ -78,6 +78,7 @@ function openRetry(run, redraw, preset = {}) {
     title: `Retry run ${run.id}`,
     confirm: "Run these steps again",
     path: path`/runs/${run.id}/retry`,
+    about: run.id,
     options: { mode: succeeded ? "from" : "rest", names: "", failed: false, reason: "", ...preset },
     body: retryBody,
     missing: ({ mode, names }) => (mode === "rest" || names.trim() ? "" : "Name the steps first."),

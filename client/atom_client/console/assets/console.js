@@ -5,6 +5,7 @@ import { address } from "./address.js";
 import { adoptToken, get, hasToken } from "./api.js";
 import { closeDialog } from "./dialog.js";
 import { clean, sentence, ZONE } from "./format.js";
+import { ageNotices } from "./notices.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
 import { deadLetter } from "./views/dead_letter.js";
 import { deadLetters } from "./views/dead_letters.js";
@@ -55,6 +56,7 @@ async function show() {
     }
     if (!isCurrent()) return;
     closeDialog();
+    ageNotices();
     state.opened?.close?.();
     const isFirst = state.view === null;
     Object.assign(state, { view, opened: null, error: view ? null : "There is no such page." });

@@ -19,7 +19,7 @@ let opened = null;
 // `fields(options, change)`, which draws what can be chosen. `body(options)` makes the request of the options, `show`
 // draws a preview if its words are not all of it, `missing(options)` says what has to be given before there is one,
 // `reword` may change its sentences, and `after` is called with the answer. `prepare()`, if given, reads what the fields
-// need; `link(answer)` returns the link of the notice, perhaps as a promise.
+// need; `link(answer)` returns the link of the notice, perhaps as a promise; `about` is what the notice is about.
 export function openAction(action) {
   opened?.close();
   opened = new ActionDialog(action);
@@ -114,7 +114,7 @@ class ActionDialog {
     try {
       const answer = await post(this.action.path, { ...this.action.body(this.options), ...named });
       this.close();
-      notify(answer.lines ?? [], this.action.link?.(answer));
+      notify(answer.lines ?? [], { link: this.action.link?.(answer) ?? null, about: this.action.about ?? null });
       await this.action.after(answer);
     } catch (error) {
       this.sending = false;
@@ -165,7 +165,7 @@ function drawTable({ heading, rows }) {
 
 // The field for the reason, which is recorded with the change and the user's name.
 export function reasonField(options, change) {
-  return html`<label class="field"><span>Reason <span class="quiet">(recorded with your name)</span></span>
+  return html`<label class="field"><span>Reason <span class="quiet">(optional; recorded with your name)</span></span>
     <input type="text" maxlength="500" autocomplete="off" .value=${options.reason}
       @input=${(event) => change({ reason: event.target.value }, { decides: false })}></label>`;
 }

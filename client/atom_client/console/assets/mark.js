@@ -17,6 +17,7 @@ export function openMark(run, redraw, { step = "", steps = null }) {
     title: steps ? `Mark a step of run ${run.id}` : `Mark ${step} of run ${run.id}`,
     confirm: "Mark the step",
     path: path`/runs/${run.id}/mark`,
+    about: run.id,
     options: { step, state: "succeeded", edits: 0, reason: "" },
     body: (options) => ({
       step: options.step.trim(), state: options.state, reason: options.reason,

@@ -24,7 +24,7 @@ export function paramsForm({ params, values, problems, change, legend = "Paramet
 function field(param, given, problems, change) {
   const id = `param-${param.name}`;
   const type = typeof param.type === "string" ? param.type.replace(/ or null$/, "") : "json";
-  const parts = { id, type, text: given ?? param.value ?? param.default ?? "", isGiven: given !== undefined, problems };
+  const parts = { id, type, text: given ?? param.value ?? param.default ?? "", isGiven: given !== undefined && given !== param.value, problems };
   return html`<div class="field">
     <label for=${id}>${foreign(param.name)} <span class="quiet">${foreign(param.type_text)}${rules(param)}</span></label>
     ${input(param, parts, change)}

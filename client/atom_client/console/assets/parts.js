@@ -13,7 +13,7 @@ const STATUSES = {
 // cannot now.
 export function asOf({ time, isBusy, status = "", problem = "", error = null, refresh }) {
   return html`<p class="as-of" data-status=${status}>
-    <span role="status">${STATUSES[status] ?? "As of"}</span> ${moment(time)}
+    <span role="status">${time ? STATUSES[status] ?? "As of" : nothing}</span> ${moment(time)}
     <button type="button" aria-disabled=${isBusy ? "true" : "false"} @click=${() => isBusy || refresh()}>Refresh</button>
     ${isBusy ? html`<span class="quiet" role="status">Reading …</span>` : nothing}
   </p>

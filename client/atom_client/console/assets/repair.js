@@ -9,6 +9,7 @@ import { paramsForm } from "./params.js";
 import { SENT, Source } from "./source.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
+const NO_TEXT = "The file is empty: paste or choose one, or open this again to keep the file of the run.";
 const WHAT = { keep: "kept", run: "runs", remove: "removed" };
 
 export function openRepair(run, redraw) {
@@ -17,11 +18,13 @@ export function openRepair(run, redraw) {
     title: `Retry run ${run.id} with an edited file or parameters`,
     confirm: "Start the new run",
     path: path`/runs/${run.id}/repair`,
+    about: run.id,
     prepare: async () => {
       state.form = await get(path`/runs/${run.id}/repair`);
       state.params = state.form.params;
     },
     options: { edits: 0, reason: "" },
+    missing: () => (state.form?.file && state.source && !state.source.file ? NO_TEXT : ""),
     body: ({ reason }) => ({ file: editedFile(state), params: state.values, reason }),
     fields: (options, change, dialog) => fields(state, options, change, dialog),
     show,
@@ -61,6 +64,6 @@ function show(plan) {
   return html`<div class="scroll" tabindex="0" role="region" aria-label="What happens to each step"><table>
     <thead><tr><th scope="col">Step</th><th scope="col">What</th><th scope="col">Why</th></tr></thead>
     <tbody>${plan.steps.slice(0, 200).map((one) => html`<tr><th scope="row">${foreign(one.id)}</th>
-      <td>${WHAT[one.what] ?? one.what}</td><td>${foreign(one.why)}</td></tr>`)}</tbody></table></div>
+      <td>${WHAT[one.what] ?? one.what}</td><td>${sentence(one.why)}</td></tr>`)}</tbody></table></div>
     ${plan.steps.length > 200 ? html`<p class="quiet">and ${plan.steps.length - 200} more steps</p>` : ""}`;
 }

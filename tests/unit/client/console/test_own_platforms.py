@@ -10,6 +10,7 @@ import pytest
 
 from atom_client.cli.history import NoPlatform
 from atom_client.console.app import NO_PLATFORM
+from atom_client.console.schedules import NOTHING_STARTS
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.services import Services
 from support.workflows import definition, script
@@ -88,3 +89,12 @@ def test_read_only_console_changes_no_run_on_its_own_platform() -> None:
     refused = page.preview(f"/runs/{run_id}/cancel")
     assert (refused.status, "read-only" in refused.error) == (403, True)
     assert "read-only" in page.get(f"/runs/{run_id}").body["why_fixed"]
+
+
+def test_history_says_that_its_schedules_start_nothing() -> None:
+    """They are ACTIVE in its documents, but nothing reads these until a platform is up again."""
+    world = World()
+    world.upload("schedules: [{cron: 30 2 * * *}]\nsteps: [{id: a, task: {imageUri: i}}]\n")
+    found = console_of_history(world).get("/schedules").body
+    assert (found["files"][0]["state"], found["stopped"]) == ("ACTIVE", NOTHING_STARTS)
+    assert Page(world.services).get("/schedules").body["stopped"] == ""

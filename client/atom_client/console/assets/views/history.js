@@ -107,7 +107,7 @@ function draw(view) {
         hide steps that succeeded in every run</label>
       <a href="#/runs?${new URLSearchParams({ workflow: name })}">All runs of this workflow</a>
     </form></search>
-    <p class="quiet" role="status">${counted(data.runs.length, "run")}. ${counted(data.documents, "document")} read.</p>
+    <p class="quiet" role="status">${counted(data.runs.length, "run")}. ${counted(data.documents, "document")} read from Firestore.</p>
     ${data.text ? html`<p class="warning">${data.text}</p>` : nothing}
     ${data.runs.length ? grid(view) : html`<p>${foreign(name)} has no runs.</p>`}`;
 }

@@ -144,7 +144,7 @@ function row(view, step) {
       <td data-name="State">${state(step.state)}${tag("tolerated", step.tolerated)}</td>
       <td data-name="Attempts" class="number">${step.attempts || ""}</td>
       <td data-name="Duration" class="number">${lasting(view, step)}</td>
-      <td data-name="Message">${step.items ? fold(view, step, items) : nothing}${step.remark ? foreign(step.remark) : nothing}${waits(view, step)}</td>
+      <td data-name="Message">${step.items ? fold(view, step, items) : nothing}${step.remark ? sentence(step.remark) : nothing}${waits(view, step)}</td>
     </tr>
     ${items ? html`<tr class="opened"><td colspan="5">${items.render()}</td></tr>` : nothing}`;
 }

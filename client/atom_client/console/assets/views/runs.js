@@ -14,7 +14,7 @@ import { repeat } from "../vendor/lit-html/directives/repeat.js";
 const SINCE = ["1h", "24h", "7d", "30d", "today", "yesterday"];
 
 export async function runs({ query, about, redraw }) {
-  const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, redraw };
+  const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, labelProblem: "", redraw };
   const typed = (name) => new TypedText((text) => change({ [name]: text }, { replace: true }));
   view.typed = { q: typed("q"), workflow: typed("workflow"), since: typed("since") };
   // Only the latest answer counts, in whichever order they come.
@@ -29,7 +29,11 @@ export async function runs({ query, about, redraw }) {
         if (about.live) followRuns(view);
       }
     } catch (error) {
-      if (number === view.number) view.error = error.message;
+      if (number === view.number) {
+        view.error = error.message;
+        // A filter that makes no sense is followed nowhere.
+        if (error.status === 400) stopFollowing(view);
+      }
     }
     if (number === view.number) view.isBusy = false;
     redraw();
@@ -47,6 +51,11 @@ export async function runs({ query, about, redraw }) {
       view.live?.close();
     },
   };
+}
+
+function stopFollowing(view) {
+  view.live?.close();
+  Object.assign(view, { page: null, live: null, status: "" });
 }
 
 // Follow the runs that the list is about, from what was read on.
@@ -99,15 +108,19 @@ function draw(view) {
     ${page && !view.error ? list(view) : nothing}`;
 }
 
-function filters({ query, typed }) {
+function filters(view) {
+  const { query, typed } = view;
   const text = (name, label, more = {}) => html`<label class="field">${label}
     <input type=${more.type ?? "text"} name=${name} .value=${live(typed[name].shown(query.get(name) ?? ""))} maxlength="300"
       autocomplete="off" spellcheck="false" list=${more.list ?? nothing} placeholder=${more.hint ?? nothing}
       @input=${typed[name].onInput}></label>`;
   const labels = query.getAll("label");
-  const addLabel = (event) => {
-    const value = event.target.value.trim();
-    event.target.value = "";
+  // What is no label stays in the field, where it can be corrected.
+  const addLabel = ({ target }) => {
+    const value = target.value.trim();
+    view.labelProblem = !value || value.indexOf("=") > 0 ? "" : `${value} is not a label; write NAME=VALUE`;
+    if (view.labelProblem) return view.redraw();
+    target.value = "";
     if (value) change({ label: [...labels.filter((one) => one !== value), value] });
   };
   return html`<search><form class="filters" aria-label="Which runs are listed" @submit=${(event) => event.preventDefault()}>
@@ -116,7 +129,8 @@ function filters({ query, typed }) {
     ${text("since", "Created since", { list: "since", hint: "such as 24h or 2026-03-01" })}
     <datalist id="since">${SINCE.map((one) => html`<option value=${one}></option>`)}</datalist>
     <label class="field">Label
-      <input type="text" name="label" placeholder="NAME=VALUE, then Enter" autocomplete="off" @change=${addLabel}></label>
+      <input type="text" name="label" placeholder="NAME=VALUE, then Enter" autocomplete="off" @change=${addLabel}>
+      ${view.labelProblem ? html`<span class="problem" role="alert">${foreign(view.labelProblem)}</span>` : nothing}</label>
     <label class="field">Sorted by<select name="sort" .value=${live(query.get("sort") ?? "created")}
       @change=${(event) => change({ sort: event.target.value })}>
       <option value="created">newest</option><option value="started">latest start</option><option value="duration">longest</option>
@@ -145,7 +159,7 @@ function list(view) {
     <p class="quiet" role="status">${counted(page.total, "run")}${page.is_complete
       ? nothing
       : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}${
-      query.has("q") ? `. ${counted(page.documents, "document")} read.` : nothing}</p>
+      query.has("q") ? `. ${counted(page.documents, "document")} read from Firestore.` : nothing}</p>
     ${page.note ? html`<p class="quiet">${page.note}</p>` : nothing}
     <table class="cards" aria-label="Runs" @keydown=${moveInRows}>
       <thead><tr>

@@ -24,14 +24,14 @@ export async function schedules({ query, about, redraw }) {
 
 class SchedulesPage {
   constructor(redraw, withDeleted) {
-    Object.assign(this, { redraw, withDeleted, files: [], more: {}, error: "" });
+    Object.assign(this, { redraw, withDeleted, files: [], more: {}, error: "", stopped: "" });
     Object.assign(this, { time: "", isBusy: false, live: null, status: "", problem: "" });
   }
 
   async read() {
-    const { files, as_of: time } = await get(`/schedules${this.#deleted}`);
+    const { files, stopped, as_of: time } = await get(`/schedules${this.#deleted}`);
     setClock(time);
-    Object.assign(this, { files, time, error: "" });
+    Object.assign(this, { files, stopped, time, error: "" });
     this.redraw();
   }
 
@@ -88,6 +88,7 @@ class SchedulesPage {
       ${asOf({ time, isBusy, status, problem, refresh: () => this.refresh() })}
       <p><a href=${this.withDeleted ? "#/schedules" : "#/schedules?deleted=1"}>${
         this.withDeleted ? "Hide deleted files" : "Show deleted files"}</a></p>
+      ${this.stopped && this.files.length ? html`<p class="warning">${sentence(this.stopped)}</p>` : ""}
       ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       ${this.files.length
         ? repeat(this.files, (file) => file.path, (file) => this.renderFile(file))
@@ -117,8 +118,8 @@ class SchedulesPage {
 
   renderInstants(file, instants, isPaused) {
     return html`<div class="scroll" tabindex="0" role="region" aria-label="Next runs of ${clean(file.path)}"><table>
-        <caption>${isPaused ? "Next runs, if the schedules were resumed now" : "Next runs"}</caption>
-        <thead><tr><th scope="col">In ${foreign(file.timezone)}</th><th scope="col">Here</th><th scope="col">Cron</th>
+        <caption>Next runs${this.stopped ? ", if a platform were up" : isPaused ? ", if the schedules were resumed now" : ""}</caption>
+        <thead><tr><th scope="col">In ${foreign(file.timezone)}</th><th scope="col">In your zone</th><th scope="col">Cron</th>
           <th scope="col">Note</th></tr></thead>
         <tbody>${instants.map((one) => html`<tr><td>${foreign(one.shown)}</td><td>${moment(one.at)}</td>
           <td><code>${foreign(one.cron)}</code></td><td>${foreign(one.note)}</td></tr>`)}</tbody></table></div>
@@ -134,6 +135,7 @@ class SchedulesPage {
       title: `${confirm} of ${file.path}`,
       confirm,
       path: `/schedules/${verb}`,
+      about: file.path,
       options: { path: file.path, reason: "" },
       fields: reasonField,
       after: () => this.read(),

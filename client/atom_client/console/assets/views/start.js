@@ -2,7 +2,7 @@
 
 import { about } from "../about.js";
 import { go, to } from "../address.js";
-import { post } from "../api.js";
+import { get, path, post } from "../api.js";
 import { linkToRun, waitForRun } from "../begun.js";
 import { drawExamined, drawPlan } from "../examined.js";
 import { foreign, sentence } from "../format.js";
@@ -18,18 +18,27 @@ const PAUSE_MS = 400;
 let left = null;
 
 export async function start({ query, redraw }) {
-  const path = query.get("path");
-  const page = path === null && left ? left : new StartPage(path ?? "");
+  const again = query.get("again");
+  const page = again === null && left ? left : new StartPage();
   left = null;
+  if (again !== null) await page.fillIn(again);
   page.open(redraw);
   return { title: "Start a run", render: () => page.render(), close: () => page.close() };
 }
 
 class StartPage {
-  constructor(path) {
+  constructor() {
     Object.assign(this, { values: {}, plan: null, error: "", asking: null, timer: 0, sending: "", isClosed: true, isStale: false, isRequested: false });
-    Object.assign(this, { path, key: "", labels: "", scheduledAt: "", noQueue: false });
+    Object.assign(this, { path: "", key: "", labels: "", scheduledAt: "", noQueue: false, again: null });
     this.source = new Source((isTyping) => this.changed(isTyping), { fate: SENT });
+  }
+
+  // Fill in what an earlier run was given.
+  async fillIn(runId) {
+    this.again = await get(path`/runs/${runId}/start`);
+    const { file, params, labels } = this.again;
+    Object.assign(this, { path: this.again.path ?? "", values: params, labels: labels.join("\n") });
+    Object.assign(this.source, file);
   }
 
   open(redraw) {
@@ -64,12 +73,12 @@ class StartPage {
 
   get body() {
     const labels = this.labels.split("\n").map((line) => line.trim()).filter(Boolean);
-    const source = this.path ? { path: this.path } : { file: this.source.file };
+    const source = this.path.trim() ? { path: this.path } : { file: this.source.file };
     return { ...source, params: this.values, key: this.key, labels, scheduled_at: this.scheduledAt, no_queue: this.noQueue };
   }
 
   get hasSource() {
-    return Boolean(this.path || this.source.file);
+    return Boolean(this.path.trim() || this.source.file);
   }
 
   // Ask what would be done; `said` is what the reader is told until then and with it.
@@ -91,7 +100,7 @@ class StartPage {
   // A read-only console previews nothing that it could not do; it still checks a file from here.
   async ask(signal) {
     if (!about.read_only) return post("/start", { ...this.body, dry_run: true }, signal);
-    if (this.path) return null;
+    if (this.path.trim()) return null;
     return { check: await post("/files/check", { file: this.source.file, params: this.values }, signal), lines: [] };
   }
 
@@ -127,7 +136,7 @@ class StartPage {
     this.redraw();
     const hasBegun = await waitForRun(runId, () => !this.isClosed);
     this.sending = "";
-    if (this.isClosed) notify(lines, linkToRun(runId));
+    if (this.isClosed) notify(lines, { link: linkToRun(runId) });
     else if (hasBegun) go(to("runs", runId));
     else this.error = `Run ${runId} was requested, but the platform has not begun it yet. If it never does, the dead letters may say why.`;
   }
@@ -143,12 +152,13 @@ class StartPage {
     const of = (field) => (this.plan?.problems ?? []).filter((one) => one.field === field);
     return html`<h1>Start a run</h1>
       ${about.read_only ? html`<p class="problem">${sentence(about.why_read_only)}</p>` : ""}
+      ${this.again ? this.renderAgain() : ""}
       <form aria-label="Start a run" @submit=${(event) => event.preventDefault()}>
-        <label class="field"><span>In a bucket <span class="quiet">(instead of a file from here)</span></span>
+        <label class="field"><span>File in a bucket <span class="quiet">(in place of one from this machine)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" placeholder="gs://BUCKET/workflows/nightly.yaml"
-            .value=${this.path} @change=${(event) => this.changed(false, { path: event.target.value.trim() })}></label>
+            .value=${live(this.path)} @input=${(event) => this.changed(true, { path: event.target.value })}></label>
         ${of("path").map(problem)}
-        ${this.path ? "" : this.source.render()}
+        ${this.path.trim() ? "" : this.source.render()}
         ${check ? drawExamined(check) : ""}
         ${paramsForm({
           params: check?.params ?? [], values: this.values, problems: check?.param_problems ?? [],
@@ -167,8 +177,15 @@ class StartPage {
       </form>`;
   }
 
+  renderAgain() {
+    const { run_id: id, problem: missing } = this.again;
+    return html`<p>The file, the parameters and the labels of run <a href=${to("runs", id)}>${foreign(id)}</a>, to be started
+        anew. Parameters that it left to their defaults are left to them again.</p>
+      ${missing && !this.source.file ? html`<p class="problem">${sentence(missing)}</p>` : ""}`;
+  }
+
   renderOptions(check, of) {
-    const zone = check?.timezone ?? "an offset must be given";
+    const zone = check?.timezone ? html`; in ${foreign(check.timezone)} unless it has an offset` : this.path.trim() ? "; with an offset such as Z" : "";
     return html`<details><summary>Key, labels and time</summary>
         <label class="field"><span>Run key <span class="quiet">(starting again with the same key starts nothing new)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" .value=${live(this.key)}
@@ -176,8 +193,7 @@ class StartPage {
         <label class="field"><span>Labels <span class="quiet">(NAME=VALUE, one a line)</span></span>
           <textarea rows="2" spellcheck="false" .value=${live(this.labels)}
             @input=${(event) => this.changed(true, { labels: event.target.value })}></textarea></label>
-        <label class="field"><span>As of <span class="quiet">(such as 2026-03-01T02:30; ${
-            check?.timezone ? html`in ${foreign(zone)} unless it has an offset` : zone})</span></span>
+        <label class="field"><span>As of <span class="quiet">(such as 2026-03-01T02:30${zone})</span></span>
           <input type="text" spellcheck="false" autocomplete="off" .value=${live(this.scheduledAt)}
             @input=${(event) => this.changed(true, { scheduledAt: event.target.value })}></label>
         ${check?.has_group

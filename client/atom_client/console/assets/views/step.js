@@ -139,7 +139,7 @@ function times({ step: shown, durations }) {
 function message({ step: shown }) {
   if (!shown.message) return nothing;
   const reason = shown.reason ? html`<p>${foreign(shown.reason)}</p>` : nothing;
-  return section("Message", html`${reason}${block("Message", clean(shown.message))}`);
+  return section("Message", html`${reason}${block("Message", clean(shown.message), "wrapped")}`);
 }
 
 function neighbors(title, ids, link) {
@@ -188,8 +188,8 @@ function waits(one) {
 }
 
 // Text that keeps its lines; it can be scrolled with the keyboard.
-function block(title, text) {
-  return html`<pre tabindex="0" aria-label=${title}><bdi>${text}</bdi></pre>`;
+function block(title, text, layout = "") {
+  return html`<pre tabindex="0" class=${layout} aria-label=${title}><bdi>${text}</bdi></pre>`;
 }
 
 function value(title, shown) {
