@@ -105,8 +105,15 @@ def test_the_timeline_fits_each_width(open_console: OpenConsole, width: int) -> 
     world = World(script(a={"duration": 25}))
     run_id = world.start(definition(edges))
     world.run_to_end(run_id)
-    for query in ("", "?as=table", "?zoom=8"):
-        page = open_timeline(open_console, world, run_id, query, width=width)
+    page = open_timeline(open_console, world, run_id, width=width)
+    looks = {
+        "": ".timeline-chart[data-ready]",
+        "?as=table": "table[aria-label='Steps and their times']",
+        "?zoom=8": ".timeline-inside[style*='800%']",
+    }
+    for query, ready in looks.items():
+        page.evaluate("path => { location.hash = path; }", f"/runs/{run_id}/timeline{query}")
+        page.wait_for_selector(ready)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
