@@ -40,6 +40,7 @@ class Call(str):
     """The name of a port call. `begins` is True if it is the first one of a handler or command."""
 
     __slots__ = ("begins",)
+    begins: bool
 
     def __new__(cls, name: str, *, begins: bool) -> Self:
         """Return the name with its mark."""
@@ -54,7 +55,7 @@ class Fate:
 
     fatal: int = 0
     after: bool = False
-    calls: list[Call] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
     _caller: FrameType | None = None
 
     def live(self, name: str, call: Callable[[], T]) -> T:
@@ -79,7 +80,7 @@ def _find_handler() -> FrameType | None:
     return found
 
 
-def deaths_at(calls: Sequence[Call]) -> list[ParameterSet]:
+def deaths_at(calls: Sequence[str]) -> list[ParameterSet]:
     """Return the deaths at these calls that differ, as parameters `fatal` and `after` of a test.
 
     A handler that dies before any call but its first one leaves behind what it leaves if it dies after the previous
@@ -87,6 +88,7 @@ def deaths_at(calls: Sequence[Call]) -> list[ParameterSet]:
     """
     found = []
     for number, call in enumerate(calls, 1):
+        assert isinstance(call, Call)
         if call.begins:
             found.append(pytest.param(number, False, id=f"{number}-before"))
         if call not in READS:

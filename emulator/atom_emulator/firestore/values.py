@@ -126,6 +126,21 @@ def _map_size(value: Mapping[str, Any], depth: int) -> int:
     return size
 
 
+_KNOWN: Final[dict[type, Callable[[Any, int], int]]] = {
+    type(None): lambda _value, _depth: 1,
+    bool: lambda _value, _depth: 1,
+    int: _int_size,
+    float: lambda _value, _depth: 8,
+    datetime: lambda _value, _depth: 8,
+    str: _text_size,
+    bytes: lambda value, _depth: len(value),
+    Reference: lambda value, _depth: name_size(value.path),
+    GeoPoint: lambda _value, _depth: 16,
+    list: _list_size,
+    dict: _map_size,
+}
+
+
 class _Sizes(dict[type, Callable[[Any, int], int]]):
     """How each type of value is measured, given its depth."""
 
@@ -133,21 +148,7 @@ class _Sizes(dict[type, Callable[[Any, int], int]]):
         raise InvalidArgument(f"a document cannot hold a {kind.__name__}")
 
 
-_SIZES: Final = _Sizes(
-    {
-        type(None): lambda _value, _depth: 1,
-        bool: lambda _value, _depth: 1,
-        int: _int_size,
-        float: lambda _value, _depth: 8,
-        datetime: lambda _value, _depth: 8,
-        str: _text_size,
-        bytes: lambda value, _depth: len(value),
-        Reference: lambda value, _depth: name_size(value.path),
-        GeoPoint: lambda _value, _depth: 16,
-        list: _list_size,
-        dict: _map_size,
-    }
-)
+_SIZES: Final = _Sizes(_KNOWN)
 
 
 def name_size(path: str) -> int:
