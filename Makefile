@@ -87,9 +87,11 @@ bench: $(VENV)/.dev
 bench-places: $(VENV)/.dev
 	@$(BIN)/python -m bench.places
 
-# Measure how fast the console's graph opens, moves and changes; FILES="a.yaml b.yaml" opens these besides 10,000 steps.
+# Measure how fast the console's graph opens, moves and changes, and what an hour of changes leaves in page and server;
+# FILES="a.yaml b.yaml" opens these besides 10,000 steps.
 bench-graph: $(VENV)/.dev
-	@$(WORDS) for one in $$FILES; do set -- "$$@" "$$one"; done; exec $(BIN)/python -m bench.graph_view "$$@"
+	@$(WORDS) for one in $$FILES; do set -- "$$@" "$$one"; done; $(BIN)/python -m bench.graph_view "$$@"
+	@$(BIN)/python -m bench.console_hour
 
 # Installs each engine from the package index into .bench/; ONLY="dbos luigi" runs just these, SLOW=1 adds Airflow.
 bench-peers: $(VENV)/.dev

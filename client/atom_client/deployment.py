@@ -133,6 +133,14 @@ def project_meant() -> str:
     return next((one for one in found if one), "PROJECT")
 
 
+def place_meant() -> str:
+    """Return the command's project with the database and prefix, if those were chosen, for use in messages."""
+    place = environment()
+    chosen = {"database": place.get(_VARIABLES["database"]), "prefix": place.get(_VARIABLES["topic_prefix"])}
+    words = ", ".join(f"{name} {value}" for name, value in chosen.items() if value)
+    return f"{project_meant()} ({words})" if words else project_meant()
+
+
 def remember_project(project: str) -> None:
     """Remember the project of the user's credentials, for use in messages."""
     context = click.get_current_context(silent=True)

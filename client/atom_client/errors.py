@@ -89,6 +89,15 @@ def explain(error: Exception) -> str | None:
     return None
 
 
+def is_temporary(error: Exception) -> bool:
+    """Return True if a service did not answer, but may do so later without a person's help.
+
+    A login is no exception: its token cannot be renewed while there is no network.
+    """
+    is_unavailable = isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable)
+    return is_unavailable and refusal_of(error) in {None, Refusal.NO_LOGIN}
+
+
 def _of_service(error: Exception) -> str:
     """Explain an error from a service.
 

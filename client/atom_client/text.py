@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,6 +22,9 @@ _UNSEEN: Final = re.compile(
 They include control characters, marks that change the writing direction, line separators and invisible characters, but
 not tab and newline.
 """
+
+TIME_MARK: Final = "\u2063"
+_time_mark: Final = ContextVar("time_mark", default="")
 
 _LONGEST_NAME: Final = 300
 
@@ -55,6 +59,11 @@ def name_of(text: object) -> str:
 def clip(text: str, length: int) -> str:
     """Cut the text to the given length."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def with_stop(text: str) -> str:
+    """End a sentence with a full stop, unless it was cut."""
+    return text if text.endswith("…") else f"{text}."
 
 
 def cut_middle(text: str, length: int, *, mark: str = "…") -> str:
@@ -98,7 +107,22 @@ def local_time(moment: datetime | None) -> str:
 
     For example `2026-03-29 03:00:00 +02:00` or `2026-03-29 01:00:00 UTC`.
     """
-    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S} {zone_of(moment.astimezone())}"
+    return "" if moment is None else marked_time(moment, "%Y-%m-%d %H:%M:%S")
+
+
+def marked_time(moment: datetime, form: str) -> str:
+    """Format a time as local time with its zone, between marks if this thread marks times."""
+    local, mark = moment.astimezone(), _time_mark.get()
+    return f"{mark}{local:{form}} {zone_of(local)}{mark}"
+
+
+def mark_times() -> None:
+    """Mark the times in what the current thread writes from now on.
+
+    A page then shows them in its reader's zone, and leaves those alone that a job wrote. `clean` removes the marks, and
+    they cannot come from a text that was cleaned.
+    """
+    _time_mark.set(TIME_MARK)
 
 
 def zone_of(moment: datetime) -> str:
@@ -117,9 +141,13 @@ def pages_text(count: int, size: int, noun: str) -> str:
     return "is only one page" if count == 1 else f"are {count:,} pages of {counted(size, noun)}"
 
 
-def listing(names: Sequence[str], *, most: int = 5) -> str:
-    """List at most `most` names, as in "`a`, `b` and 7 more"."""
+def listing(names: Sequence[str], *, most: int = 5, total: int | None = None) -> str:
+    """List at most `most` names, as in "`a`, `b` and 7 more".
+
+    If there are more names than those given, `total` is their number.
+    """
     shown = [f"`{name_of(name)}`" for name in names[:most]]
-    if len(names) > most:
-        return f"{', '.join(shown)} and {len(names) - most:,} more"
+    total = len(names) if total is None else total
+    if total > most:
+        return f"{', '.join(shown)} and {total - most:,} more"
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]])) if shown else ""

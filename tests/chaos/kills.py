@@ -54,6 +54,9 @@ _LONGEST_LIFE_S: Final = 3.0
 _IN_THE_START: Final = 0.25
 """How many of the platforms are killed before they are ready."""
 
+_ORPHANS_END_WITHIN_S: Final = 2.0
+"""On a busy machine, processes whose parent was killed go on for a moment: a dispatcher may still submit a job."""
+
 _KEPT: Final = ("HOME", "LANG", "PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -185,7 +188,7 @@ class Story:
             self._ask(variables, [next(workloads) for _ in range(min(room, self.plan.runs_each))], dice)
             time.sleep(dice.uniform(0.0, _LONGEST_LIFE_S))
         self.result.open_at_kills.append(len(self._open()))
-        self.tally.add(Fault.FUNCTION_KILLED, PartName.DISPATCHER)
+        self.tally.add(Fault.FUNCTION_KILLED, PartName.DISPATCHER, within_s=0.0 if whole else _ORPHANS_END_WITHIN_S)
         platform.kill(whole=whole)
         how = f"{'all processes' if whole else 'only the first process'}{' while it started' if early else ''}"
         self.result.kills[how] += 1

@@ -33,11 +33,12 @@ def never_struck(counts: Iterable[tuple[Fault, str]]) -> list[Fault]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Struck:
-    """A fault, where and when, in seconds since the epoch."""
+    """A fault, where and when, in seconds since the epoch, and until when its effect may begin."""
 
     fault: Fault
     where: str
     at: float
+    until: float
 
 
 class Tally:
@@ -47,15 +48,16 @@ class Tally:
         self._lock = threading.Lock()
         self._struck: list[Struck] = []
 
-    def add(self, fault: Fault, where: str) -> None:
-        """Count a fault that struck now."""
+    def add(self, fault: Fault, where: str, *, within_s: float = 0.0) -> None:
+        """Count a fault that strikes now, or that takes effect at some moment within that time."""
+        now = time.time()
         with self._lock:
-            self._struck.append(Struck(fault=fault, where=where, at=time.time()))
+            self._struck.append(Struck(fault=fault, where=where, at=now, until=now + within_s))
 
     def add_many(self, fault: Fault, where: str, count: int) -> None:
         """Count faults that struck at unknown times."""
         with self._lock:
-            self._struck += [Struck(fault=fault, where=where, at=0.0)] * count
+            self._struck += [Struck(fault=fault, where=where, at=0.0, until=0.0)] * count
 
     def counts(self) -> Counter[tuple[Fault, str]]:
         """Return how often each fault struck each place."""
@@ -65,4 +67,7 @@ class Tally:
     def is_any(self, faults: frozenset[Fault], where: str, since: float, until: float) -> bool:
         """Return True if one of these faults struck there in that time."""
         with self._lock:
-            return any(one.fault in faults and one.where == where and since <= one.at <= until for one in self._struck)
+            return any(
+                one.fault in faults and one.where == where and since <= one.until and one.at <= until
+                for one in self._struck
+            )

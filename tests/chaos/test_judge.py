@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -165,6 +166,16 @@ def test_a_job_may_be_asked_for_again_with_reason() -> None:
     story.log += [submit("first", 3_600), submit("frail-2s", 3_601)]
     why = "the dispatcher was killed before it could record the job"
     assert story.findings() == [f"r/frail-2s/1 was submitted again, though onLost is fail and {why}"]
+
+
+def test_a_death_that_comes_later_is_a_reason_until_then() -> None:
+    """A process whose parent was killed may submit a job before it ends, too."""
+    tally, now = Tally(), time.time()
+    tally.add(Fault.FUNCTION_KILLED, "dispatcher", within_s=60.0)
+    killed = frozenset({Fault.FUNCTION_KILLED})
+    assert tally.is_any(killed, "dispatcher", now + 30, now + 40)
+    assert not tally.is_any(killed, "dispatcher", now + 70, now + 80)
+    assert not tally.is_any(killed, "dispatcher", now - 20, now - 10)
 
 
 LOOP = Workload(edges={"each-1s": []}, more={"each-1s": {"forEach": [1, 2], "maxParallel": 1}})

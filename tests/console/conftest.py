@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from atom_client.console.app import Console
 from atom_client.console.guard import new_token
@@ -17,15 +17,19 @@ from atom_client.console.server import ConsoleServer
 from atom_workflows.coordinator.services import Services
 from support.chromium import started_chromium
 
+# A machine that does other things as well may take long; what has a limit of its own says so.
+expect.set_options(timeout=20_000)
+
 OpenConsole: TypeAlias = Callable[..., Page]
 """Opens the console of the given services, with options of `Console`; `path` is the view to open."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Start Chromium for the tests of a file.
+    """Start Chromium for the tests of this folder.
 
-    While it is up, Playwright's event loop keeps other tests of this process from running one.
+    While it is up, Playwright's event loop keeps other tests of this process from running one. They come before or
+    after: a process runs its files of a folder one after another.
     """
     with started_chromium() as started:
         yield started

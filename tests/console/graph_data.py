@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -12,7 +14,8 @@ from atom_client.graph.picture import Picture, PicturedStep
 from atom_client.graph.plot import plot_picture
 from atom_workflows.core.states import StepState
 
-DRAW = """async ([data, steps]) => {
+DRAW = """async (text) => {
+  const [data, steps] = JSON.parse(text);
   const { drawGraph } = await import("/assets/graph/draw_graph.js");
   const element = document.createElement("div");
   document.getElementById("content").replaceChildren(element);
@@ -20,6 +23,7 @@ DRAW = """async ([data, steps]) => {
 }"""
 
 
+@cache
 def layered(layers: int, width: int, each: int = 3) -> Picture:
     """Return layers of steps, each step after some random ones of the layer before."""
     chosen = Random(7)  # noqa: S311 (a graph, not a secret)
@@ -40,7 +44,12 @@ def rows_of(picture: Picture, seed: int = 1) -> list[dict[str, Any]]:
     return [{"id": step.id, "state": chosen.choice(list(StepState)).value} for step in picture.steps]
 
 
+plot = cache(plot_picture)
+"""The places of ten thousand steps take a second, and several tests draw them."""
+
+
 def draw(page: Page, picture: Picture, fold: Fold = Fold.NONE) -> None:
     """Draw a picture in the page instead of a view, as `window.graph`."""
-    page.evaluate(DRAW, [plot_picture(picture, fold), rows_of(picture)])
+    # Playwright takes a second to hand over as much if it is not text.
+    page.evaluate(DRAW, json.dumps([plot(picture, fold), rows_of(picture)]))
     page.wait_for_selector("[data-ready]")

@@ -89,6 +89,9 @@ def test_hopeless_letters_are_dropped_after_a_preview(open_console: OpenConsole)
     page.get_by_role("button", name="Drop for good").click()
     expect(page.get_by_role("status").first).to_contain_text("Dropped 1 dead letter.")
     assert office.left() == 1
+    page.get_by_role("button", name="Drop all hopeless …").click()
+    expect(page.get_by_role("dialog")).to_contain_text("There are none of this kind.")
+    expect(page.get_by_role("button", name="Drop for good")).to_be_disabled()
 
 
 def test_letter_that_is_gone_by_the_confirmation_is_said(open_console: OpenConsole) -> None:
@@ -111,3 +114,13 @@ def test_read_only_console_replays_nothing(open_console: OpenConsole) -> None:
     page = open_console(office.world.services, path="/dead-letters", desk=office.desk, read_only=True)
     expect(page.get_by_role("cell", name="the store is away")).to_be_visible()
     expect(page.get_by_role("button", name="Replay all that may succeed …")).to_be_disabled()
+
+
+def test_reason_is_seen_on_a_narrow_screen(open_console: OpenConsole) -> None:
+    """It is why one looks at the list, so it is not scrolled out of sight."""
+    office = Office()
+    office.give_up("the store is away, and nobody knows when it comes back to answer what was asked")
+    page = open_console(office.world.services, path="/dead-letters", desk=office.desk, width=360)
+    box = page.get_by_text("the store is away").bounding_box()
+    assert box is not None
+    assert 0 <= box["x"] < box["x"] + box["width"] <= 360

@@ -89,7 +89,7 @@ def test_a_search_finds_as_it_is_typed_and_goes_on(open_console: OpenConsole) ->
     """Typing lists what was found; Enter goes from one to the next, and the chosen step is described."""
     page = open_graph(open_console, *failed_fan(), "?fold=none")
     page.get_by_label("Find a step").fill("leaf1")
-    expect(page.get_by_role("status").filter(has_text="11 nodes found")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="11 found")).to_be_visible()
     expect(rows(page).first).to_have_attribute("aria-setsize", "11")
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
@@ -114,6 +114,35 @@ def test_enter_opens_the_step_that_is_chosen(open_console: OpenConsole) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("root")
     assert page.url.endswith(f"#/runs/{run_id}/steps/root")
+
+
+def test_a_pointer_chooses_and_opens_the_step_that_it_points_at(open_console: OpenConsole) -> None:
+    """The first click in a list chooses its row, and a double click opens it; buttons count steps, not boxes."""
+    world = World(script(leaf3={"fail_times": 9}, leaf5={"fail_times": 9}))
+    run_id = world.start(fan(40))
+    world.run_to_end(run_id)
+    page = open_graph(open_console, world, run_id)
+    expect(page.get_by_role("button", name="Go to what failed 2")).to_be_visible()
+    last = rows(page).nth(2)
+    last.click()
+    expect(last).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_label("Chosen step").get_by_role("heading")).to_have_text("root")
+    rows(page).nth(1).click()
+    last.dblclick()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("root")
+    draw(page, layered(60, 60))
+    node, x, y = page.evaluate(
+        """() => {
+          window.opened = [];
+          graph.options.openStep = (id) => opened.push(id);
+          const { plot, surface } = graph;
+          const { left, top } = surface.canvas.getBoundingClientRect();
+          const { k, x, y } = surface.view;
+          return [plot.ids[1234], plot.middle(1234) * k + x + left, plot.y[1234] * k + y + top];
+        }"""
+    )
+    page.mouse.dblclick(x, y)
+    assert page.evaluate("opened") == [node]
 
 
 def test_keys_move_and_zoom_the_picture(open_console: OpenConsole) -> None:
@@ -147,7 +176,7 @@ def test_a_click_chooses_the_step_under_the_pointer(open_console: OpenConsole) -
     page.mouse.click(x, y)
     chosen = page.get_by_label("Chosen step")
     expect(chosen.get_by_role("heading")).to_have_text("second")
-    chosen.get_by_role("button", name="After first").click()
+    chosen.get_by_role("button", name="Depends on first").click()
     expect(chosen.get_by_role("heading")).to_have_text("first")
 
 

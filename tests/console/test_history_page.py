@@ -35,7 +35,7 @@ def test_a_history_is_a_grid_of_runs_by_steps(open_console: OpenConsole) -> None
     cell = grid.get_by_role("row").filter(has=page.get_by_role("rowheader", name="s0")).get_by_role("link").first
     expect(cell).to_have_text("✔ 10 s")
     expect(cell).to_have_accessible_name(re.compile("^s0 in flow-.*: SUCCEEDED, 10 s$"))
-    expect(page.get_by_text("documents read")).to_be_visible()
+    expect(page.get_by_text("read from Firestore.")).to_be_visible()
     cell.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("s0")
 
@@ -48,7 +48,7 @@ def test_rows_are_searched_and_filtered_in_the_address(open_console: OpenConsole
     rows = page.get_by_role("table", name="Runs by steps").locator("tbody tr:not(.totals)")
     expect(rows).to_have_count(3)
     before = world.store.reads
-    page.get_by_label("only steps that did not succeed in every run").check()
+    page.get_by_label("hide steps that succeeded in every run").check()
     expect(rows).to_have_count(2)
     page.get_by_label("Search steps").fill("s1")
     expect(rows).to_have_count(1)
@@ -59,4 +59,4 @@ def test_rows_are_searched_and_filtered_in_the_address(open_console: OpenConsole
 def test_a_workflow_without_runs_says_so(open_console: OpenConsole) -> None:
     """A workflow that has never run is a sentence."""
     page = open_console(World().services, path="/workflows/none")
-    expect(page.get_by_text("No run is of the workflow none.")).to_be_visible()
+    expect(page.get_by_text("none has no runs.")).to_be_visible()

@@ -86,10 +86,10 @@ def test_steps_are_sorted(open_console: OpenConsole) -> None:
     page = open_console(world.services, path=f"/runs/{run_id}")
     first = page.get_by_role("table", name="Steps").locator("tbody th").first
     expect(first).to_have_text("first")
-    page.get_by_role("button", name="Step").click()
+    page.get_by_role("button", name="Step", exact=True).click()
     expect(first).to_have_text("bad")
     expect(page.get_by_role("columnheader", name="Step")).to_have_attribute("aria-sort", "ascending")
-    page.get_by_role("button", name="Step").click()
+    page.get_by_role("button", name="Step", exact=True).click()
     expect(first).to_have_text("first")
 
 
@@ -185,7 +185,7 @@ def test_changes_that_are_sent_appear(open_console: OpenConsole) -> None:
     page.evaluate("path => { location.hash = path; }", f"/runs/{run_id}")
     expect(page.get_by_role("heading", level=1)).to_contain_text("SUCCEEDED")
     rows(page, 3)
-    expect(page.get_by_role("row").filter(has_text="s0")).to_contain_text("1 min 01 s")
+    expect(page.get_by_role("row", name="s0 SUCCEEDED")).to_contain_text("1 min 01 s")
 
 
 def test_what_does_not_exist_is_a_sentence(open_console: OpenConsole) -> None:

@@ -76,17 +76,22 @@ def test_an_address_with_filters_fills_the_form(open_console: OpenConsole) -> No
     expect(page.get_by_role("columnheader", name="Duration")).to_have_attribute("aria-sort", "descending")
 
 
-def test_typing_searches_ids_and_keeps_the_focus(open_console: OpenConsole) -> None:
-    """Letters that are typed search while the field keeps the focus, and are one step of the history."""
+def test_typing_searches_and_keeps_the_focus(open_console: OpenConsole) -> None:
+    """Letters that are typed search while the field keeps the focus: in ids, names of workflows and labels."""
     world = several()
     wanted = start(world, "4", workflow="other")
     page = open_console(world.services)
-    field = page.get_by_label("Id begins with")
+    field = page.get_by_label("Search")
     field.press_sequentially(wanted)
     rows(page, 1)
     expect(field).to_be_focused()
+    field.fill("RAI")
+    rows(page, 2)
+    expect(page.get_by_text("read from Firestore.")).to_be_visible()
+    field.fill("am=dat")
+    rows(page, 1)
     field.fill("none-such")
-    expect(page.get_by_text("No run has an id that begins with none-such.")).to_be_visible()
+    expect(page.get_by_text("No run has none-such in its id, workflow, file or labels.")).to_be_visible()
 
 
 def test_a_wrong_filter_is_explained_beside_the_form(open_console: OpenConsole) -> None:

@@ -38,7 +38,10 @@ def test_next_times_say_when_clocks_change(open_console: OpenConsole) -> None:
 
 
 def test_pausing_says_which_run_will_not_start(open_console: OpenConsole) -> None:
-    """The pause is recorded with the reason, and shown with who gave it; a resume says what starts next."""
+    """The pause is recorded with the reason, and shown with who gave it; a resume says what starts next.
+
+    Its notice takes the place of the one about the pause, and goes with its reader to the next page only.
+    """
     world = scheduled_world()
     page = open_console(world.services, path="/schedules")
     page.get_by_role("button", name="Pause …").click()
@@ -50,6 +53,27 @@ def test_pausing_says_which_run_will_not_start(open_console: OpenConsole) -> Non
     expect(page.get_by_role("dialog")).to_contain_text("the next run starts at 2026-03-28 02:30 +01:00")
     page.get_by_role("button", name="Resume the schedules").click()
     expect(page.get_by_text("Last change: resumed by someone@here")).to_be_visible()
+    notices = page.locator("#notices")
+    expect(notices.locator(".notice")).to_have_count(1)
+    expect(notices).to_contain_text("Resumed 1 schedule")
+    page.get_by_role("link", name="File", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).not_to_have_text("Schedules")
+    expect(notices).to_contain_text("Resumed 1 schedule")
+    page.get_by_role("link", name="Runs", exact=True).click()
+    expect(notices.locator(".notice")).to_have_count(0)
+    # What is no label stays where it can be corrected.
+    label = page.get_by_label("Label", exact=False).first
+    label.fill("team")
+    label.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("team is not a label; write NAME=VALUE")
+    expect(label).to_have_value("team")
+    label.fill("team=sales")
+    label.press("Enter")
+    expect(page.get_by_role("button", name="Remove the label team=sales")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.get_by_label("Created since").fill("next tuesday")
+    expect(page.get_by_role("alert")).to_contain_text("Created since is 'next tuesday'; write a time such as")
+    expect(page.get_by_text("Live")).to_have_count(0)
     stored = load_schedules(world.services, file_id(PATH))
     assert stored is not None
     assert [change.what for change in stored.schedules.changes] == ["pause", "resume"]
@@ -72,7 +96,7 @@ def test_deleted_files_are_shown_when_asked_for(open_console: OpenConsole) -> No
     world.delete(path=PATH)
     page = open_console(world.services, path="/schedules")
     expect(page.get_by_text("There are no schedules.")).to_be_visible()
-    page.get_by_role("link", name="With those of deleted files").click()
+    page.get_by_role("link", name="Show deleted files").click()
     expect(page.get_by_role("heading", level=2)).to_contain_text("DELETED")
     expect(page.get_by_role("button", name="Resume …")).to_have_count(0)
 

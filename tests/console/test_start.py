@@ -81,6 +81,8 @@ def test_file_in_a_bucket_is_started_in_the_generation_that_was_shown(open_conso
     page.get_by_role("button", name="Start the run").click()
     expect(page.get_by_role("alert")).to_contain_text("changed after the preview was shown")
     expect(page.get_by_label("limit")).to_have_value("4")
+    # The sentence stays beside the new preview.
+    expect(page.get_by_role("alert")).to_contain_text("changed after the preview was shown")
     page.get_by_role("button", name="Start the run").click()
     expect(page.get_by_text("waiting for the platform to begin it")).to_be_visible()
     world.settle_down("start")
@@ -96,7 +98,35 @@ def test_file_that_is_missing_from_its_bucket_is_said(open_console: OpenConsole)
 
 
 def test_read_only_console_starts_nothing(open_console: OpenConsole) -> None:
-    """The button is disabled, and the reason is said."""
+    """The button is disabled, and the reason is said; a file is still checked."""
     page = open_console(World().services, path="/start", read_only=True)
     expect(page.get_by_text("This console is read-only")).to_be_visible()
+    expect(page.get_by_text("Choose a file first.")).to_be_visible()
+    paste(page)
+    page.get_by_label("day").fill("2026-03-01")
+    expect(page.get_by_label("The plan")).to_contain_text("load")
+    expect(page.get_by_text("Choose a file first.")).to_have_count(0)
     expect(page.get_by_role("button", name="Start the run")).to_be_disabled()
+
+
+def test_what_was_filled_in_and_what_was_requested_outlive_the_page(open_console: OpenConsole) -> None:
+    """A form is as it was left, and a run that begins later is linked from a notice, wherever its reader is by then."""
+    world = World()
+    page = open_console(world.services, path="/start")
+    paste(page)
+    page.get_by_label("day").fill("2026-03-01")
+    expect(page.get_by_text("This starts run")).to_be_visible()
+    page.get_by_role("link", name="Schedules", exact=True).click()
+    page.get_by_role("link", name="Start", exact=True).click()
+    expect(page.get_by_label("day")).to_have_value("2026-03-01")
+    page.get_by_role("button", name="Start the run").click()
+    expect(page.get_by_text("waiting for the platform to begin it")).to_be_visible()
+    page.get_by_role("link", name="Schedules", exact=True).click()
+    notice = page.locator("#notices")
+    expect(notice).to_contain_text("Requested run nightly-")
+    expect(notice.get_by_role("link")).to_have_count(0)
+    world.settle_down("start")
+    expect(notice.get_by_role("link")).to_contain_text("Run nightly-")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Schedules")
+    page.get_by_role("link", name="Start", exact=True).click()
+    expect(page.get_by_label("Text")).to_have_value("")

@@ -40,10 +40,18 @@ def test_it_says_where_the_time_went_and_on_which_path(open_console: OpenConsole
 
 
 def test_alike_steps_are_one_row_until_they_are_opened(open_console: OpenConsole) -> None:
-    """A folded row stands for a fan; opened, it is followed by its steps."""
-    page = open_timeline(open_console, *ended_fan())
+    """A folded row stands for a fan, and has the worst of its states; opened, it is followed by its steps."""
+    world = World(script(leaf3={"fail_times": 9}))
+    run_id = world.start(fan(40))
+    world.run_to_end(run_id)
+    page = open_timeline(open_console, world, run_id)
     rows = page.locator(".timeline-rows li")
     expect(rows).to_have_count(3)
+    expect(page.get_by_text("3 rows of 42 steps")).to_be_visible()
+    expect(rows.filter(has_text="leaf").get_by_role("img", name="FAILED")).to_be_visible()
+    page.get_by_label("Search ids").fill("leaf7")
+    expect(rows.get_by_role("link", name="leaf7")).to_be_visible()
+    page.get_by_label("Search ids").fill("")
     page.get_by_role("button", name=re.compile("40 . leaf")).click()
     expect(rows.nth(0)).to_have_attribute("aria-setsize", "43")
     page.get_by_label("Fold similar steps").uncheck()
@@ -105,8 +113,15 @@ def test_the_timeline_fits_each_width(open_console: OpenConsole, width: int) -> 
     world = World(script(a={"duration": 25}))
     run_id = world.start(definition(edges))
     world.run_to_end(run_id)
-    for query in ("", "?as=table", "?zoom=8"):
-        page = open_timeline(open_console, world, run_id, query, width=width)
+    page = open_timeline(open_console, world, run_id, width=width)
+    looks = {
+        "": ".timeline-chart[data-ready]",
+        "?as=table": "table[aria-label='Steps and their times']",
+        "?zoom=8": ".timeline-inside[style*='800%']",
+    }
+    for query, ready in looks.items():
+        page.evaluate("path => { location.hash = path; }", f"/runs/{run_id}/timeline{query}")
+        page.wait_for_selector(ready)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 

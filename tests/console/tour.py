@@ -65,9 +65,10 @@ VIEWS: Final = (
     View(
         "repair",
         "/runs/{shown.failed}",
-        "dialog [aria-label='What becomes of each step']",
+        "dialog [aria-label='What happens to each step']",
         _press("Retry with an edited"),
     ),
+    View("mark", "/runs/{shown.failed}/steps/train", "dialog .preview p:not(.quiet)", _press("Mark …")),
     View("pause", "/schedules", "dialog .preview p:not(.quiet)", _press("Pause …")),
     View("replay", "/dead-letters", "dialog .preview p:not(.quiet)", _press("Replay all")),
     View("error", "/runs/no-such-run", "[role=alert]"),

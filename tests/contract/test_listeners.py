@@ -415,7 +415,9 @@ def test_closing_twice_is_no_error(watched: Watched, listen: Callable[..., Liste
     assert listening.take(WAIT_S) is None
 
 
-@pytest.mark.parametrize("status", ["PERMISSION_DENIED", "FAILED_PRECONDITION", "NOT_FOUND", "UNIMPLEMENTED"])
+@pytest.mark.parametrize(
+    "status", ["PERMISSION_DENIED", "FAILED_PRECONDITION", "NOT_FOUND", "UNIMPLEMENTED", "UNAUTHENTICATED"]
+)
 def test_a_refusal_ends_it_with_a_sentence(refusing: Refusing, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
     """What will not change by itself is raised by every call, in the service's words."""
     refusing.code, refusing.text = grpc.StatusCode[status], "what the service says"

@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -295,6 +297,35 @@ def test_commands_find_the_platform_of_a_run(project: Project) -> None:
     run = json.loads(project.ask("runs", "show", run_id, "--json").succeeded())["run"]
     assert (run["state"], run["changes"][0]["why"]) == ("CANCELLED", "the wrong day")
     assert not list((project.folder / ".atom-workflows").glob("run-*"))
+
+
+def test_the_console_changes_a_run_on_its_own_platform(project: Project) -> None:
+    """While the run goes on, it is cancelled from the page; then the page says that no platform is up."""
+    with started(None, "run", "flow.json", "--mock-duration", FOREVER, cwd=project.folder) as process:
+        assert process.stdout is not None
+        assert any("first RUNNING" in line for line in process.stdout)
+        run_id = project.run()["id"]
+        with started(None, "console", cwd=project.folder) as page:
+            assert page.stdout is not None
+            line = next(line for line in page.stdout if "http://" in line)
+            address, token = line.split()[-1].split("/#token=")
+            ask = partial(_ask_console, f"{address}/api/runs/{run_id}", token)
+            assert ask()["why_fixed"] == ""
+            seen = ask("/cancel", dry_run=True)["seen"]
+            assert f"Run {run_id} is cancelled" in ask("/cancel", seen=seen, reason="the wrong day")["lines"][0]
+            process.communicate(timeout=60)
+            assert "No platform is up" in ask()["why_fixed"]
+    run = json.loads(project.ask("runs", "show", run_id, "--json").succeeded())["run"]
+    assert (run["state"], run["changes"][0]["why"]) == ("CANCELLED", "the wrong day")
+
+
+def _ask_console(address: str, token: str, action: str = "", **body: Any) -> dict[str, Any]:
+    headers = {"X-Atom-Token": token, "Content-Type": "application/json"}
+    content = json.dumps(body).encode() if body else None
+    request = Request(f"{address}{action}", data=content, headers=headers)  # noqa: S310 (our own server)
+    with urlopen(request, timeout=SOON_S) as answer:  # noqa: S310 (see above)
+        found: dict[str, Any] = json.loads(answer.read())
+    return found
 
 
 def test_a_step_of_a_run_on_its_own_platform_is_marked(project: Project) -> None:

@@ -169,6 +169,13 @@ ENDLESS: Final = {
 }
 
 
+@pytest.mark.parametrize(("length", "kept"), [(9_000, f"{'m' * 1_999}…"), (2_000, "m" * 2_000)])
+def test_message_that_is_cut_ends_with_an_ellipsis(length: int, kept: str) -> None:
+    """A reader knows that there was more; one that is just as long as allowed is left alone."""
+    with canned(lambda _asked, _connection: job(state="FAILED", jobId="7", message="m" * length)) as server:
+        assert client().status(server.url, "7").message == kept
+
+
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_whatever_is_answered_the_run_ends(kind: str) -> None:
     """A run ends by its step's timeout, whatever its Task Runner answers."""

@@ -40,20 +40,14 @@ class Meddler:
                 self._act(flow)
 
     def _act(self, flow: Flow) -> None:
-        watch = flow.watch
-        waiting = [
-            name for name, step in watch.steps.items() if step.state is StepState.PENDING and watch.is_current(step)
-        ]
-        counted = [name for name in waiting if name not in flow.watch.gone]
-        # Without its end, the checker would not find the run.
-        deleted = [name for name in counted if name != END_ID]
-        forgotten = list(_due(flow))
-        if counted and self._calls.strikes(Fault.COUNTER_WRONG):
-            self._miscount(flow, self._calls.faults.chance.choice(counted))
-        elif deleted and self._calls.strikes(Fault.DOCUMENT_GONE):
-            self._delete(flow, self._calls.faults.chance.choice(deleted))
-        elif forgotten and self._calls.strikes(Fault.DUE_TIME_GONE):
-            self._forget(flow, self._calls.faults.chance.choice(forgotten))
+        # Most of thousands of turns change nothing, so names are listed only when a fault strikes.
+        choose = self._calls.faults.chance.choice
+        if any(_counted(flow)) and self._calls.strikes(Fault.COUNTER_WRONG):
+            self._miscount(flow, choose(list(_counted(flow))))
+        elif any(_deletable(flow)) and self._calls.strikes(Fault.DOCUMENT_GONE):
+            self._delete(flow, choose(list(_deletable(flow))))
+        elif any(_due(flow)) and self._calls.strikes(Fault.DUE_TIME_GONE):
+            self._forget(flow, choose(list(_due(flow))))
 
     def _miscount(self, flow: Flow, name: str) -> None:
         chance = self._calls.faults.chance
@@ -76,6 +70,19 @@ class Meddler:
         self._memory.commit([update])
         self._calls.trace.note("meddles", [update])
         flow.watch.was_forgotten(name)
+
+
+def _counted(flow: Flow) -> Iterator[str]:
+    """Yield steps whose counters are still read."""
+    watch = flow.watch
+    for name, step in watch.steps.items():
+        if step.state is StepState.PENDING and name not in watch.gone and watch.is_current(step):
+            yield name
+
+
+def _deletable(flow: Flow) -> Iterator[str]:
+    """Yield those of them whose loss the checker repairs: without its end, it would not find the run."""
+    return (name for name in _counted(flow) if name != END_ID)
 
 
 def _due(flow: Flow) -> Iterator[str]:

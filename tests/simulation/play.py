@@ -258,13 +258,12 @@ class Play:
             self._meddler.act()
         ready = self.scheduler.ready()
         arrived = self.bus.has_arrived(self.scheduler.now)
-        overdue = [one for one in ready if one.must_go_on_by <= self.scheduler.now]
         if (ready or arrived) and self._chance.random() > 0.03:
             if ready and (not arrived or self._chance.random() >= self.drawn.weather.haste):
                 self.scheduler.go_on(self._chance.choice(ready))
             else:
                 self._deliver()
-        elif overdue:
+        elif overdue := [one for one in ready if one.must_go_on_by <= self.scheduler.now]:
             self.scheduler.go_on(self._chance.choice(overdue))
         else:
             self._advance_time(dawdle=bool(ready or arrived))

@@ -31,9 +31,6 @@ from simulation.mutations import BY_NAME, MUTATIONS, Mutation
 from simulation.shrink import shrink
 
 SEEDS = 2000
-SOUND = range(EVERY_BUILD)
-"""Seeds that test_simulation.py plays without a bug, where none may break a rule."""
-
 SHRUNK = (
     "count down again on redelivery",
     "a lease that is never over",
@@ -55,7 +52,7 @@ def _quiet() -> Iterator[None]:
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_planted_bug_is_found(mutation: Mutation) -> None:
     """Some seed breaks a rule with the bug, and none without it."""
-    assert hunt(mutation, SEEDS, sound=SOUND).finding is not None
+    assert hunt(mutation, SEEDS, sound=EVERY_BUILD).finding is not None
 
 
 def test_no_planted_bug_names_a_private_attribute() -> None:
@@ -87,7 +84,7 @@ def test_no_planted_bug_names_a_private_attribute() -> None:
 @pytest.mark.parametrize("name", SHRUNK)
 def test_a_failing_seed_is_shrunk_to_what_matters(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A failing seed shrinks to few steps and faults, and its command repeats them."""
-    found = hunt(BY_NAME[name], SEEDS, sound=SOUND)
+    found = hunt(BY_NAME[name], SEEDS, sound=EVERY_BUILD)
     assert found.seed is not None
     assert found.finding is not None
     rule = found.finding.rule

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from playwright.sync_api import Page
 
@@ -76,18 +77,51 @@ LOOK: Final = """() => {
   };
 }"""
 WIDTHS: Final = (360, 1280)
+# The page's own listener has replaced the view before by "Loading …" when the one that waits here is called.
+VISIT: Final = """async (views) => {
+  const look = LOOK;
+  const isShown = (label) => [...document.querySelectorAll('[aria-label]')]
+    .some((one) => one.ariaLabel === label && one.checkVisibility());
+  const found = [];
+  for (const [address, label] of views) {
+    const changed = new Promise((done) => addEventListener('hashchange', done, { once: true }));
+    location.hash = address;
+    await changed;
+    const latest = performance.now() + 20_000;
+    while (!isShown(label)) {
+      if (performance.now() > latest) throw new Error(`${address} shows no ${label}`);
+      await new Promise(requestAnimationFrame);
+    }
+    found.push([address, look()]);
+  }
+  return found;
+}""".replace("LOOK", LOOK)
 
 
 def require_harmless(page: Page, where: str) -> None:
     """Require that no text ran a script, made an element, hides or turns anything, or breaks the layout."""
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
-        found = page.evaluate(LOOK)
-        assert found["owned"] is None, where
-        assert found["elements"] == [], where
-        assert found["headings"] == 1, where
-        assert found["overflow"] <= 0, f"{where} at {width}"
-        assert [line for line in found["shown"].split("\n") if clean(line) != line] == [], where
-        assert [said for said in found["said"] if clean(said) != said] == [], where
-        assert set(found["addresses"]) <= {"https:", "http:"}, where
-        assert found["turning"] == [], where
+        _require_harmless(page.evaluate(LOOK), f"{where} at {width}")
+
+
+def require_harmless_views(page: Page, views: Mapping[str, str]) -> None:
+    """Open each view by its address, wait for the part of it that has the label, and require that it is harmless.
+
+    There are at least two, and the one that is open is not the first: the page must hear of each change of its address.
+    """
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        for address, found in page.evaluate(VISIT, list(views.items())):
+            _require_harmless(found, f"{address} at {width}")
+
+
+def _require_harmless(found: Mapping[str, Any], where: str) -> None:
+    assert found["owned"] is None, where
+    assert found["elements"] == [], where
+    assert found["headings"] == 1, where
+    assert found["overflow"] <= 0, where
+    assert [line for line in found["shown"].split("\n") if clean(line) != line] == [], where
+    assert [said for said in found["said"] if clean(said) != said] == [], where
+    assert set(found["addresses"]) <= {"https:", "http:"}, where
+    assert found["turning"] == [], where

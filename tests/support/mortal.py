@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import pairwise
-from typing import Any, Final, TypeVar
+from types import FrameType
+from typing import Any, Final, Self, TypeVar
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -35,6 +36,19 @@ class Died(BaseException):
     """The process was killed. Not an `Exception`: no handler may survive it."""
 
 
+class Call(str):
+    """The name of a port call. `begins` is True if it is the first one of a handler or command."""
+
+    __slots__ = ("begins",)
+    begins: bool
+
+    def __new__(cls, name: str, *, begins: bool) -> Self:
+        """Return the name with its mark."""
+        call = super().__new__(cls, name)
+        call.begins = begins
+        return call
+
+
 @dataclass(slots=True)
 class Fate:
     """Counts the port calls; the `fatal` one (from 1) kills, `after` or before it took effect. 0 kills no handler."""
@@ -42,10 +56,12 @@ class Fate:
     fatal: int = 0
     after: bool = False
     calls: list[str] = field(default_factory=list)
+    _caller: FrameType | None = None
 
     def live(self, name: str, call: Callable[[], T]) -> T:
         """Make the call, or die at it."""
-        self.calls.append(name)
+        before, self._caller = self._caller, _find_handler()
+        self.calls.append(Call(name, begins=self._caller is not before))
         if len(self.calls) != self.fatal:
             return call()
         if self.after:
@@ -53,14 +69,27 @@ class Fate:
         raise Died(name)
 
 
+def _find_handler() -> FrameType | None:
+    """Return the frame of the handler or command that makes a call: the outermost one of the coordinator."""
+    frame: FrameType | None = sys._getframe()
+    found = None
+    while frame is not None:
+        if frame.f_globals["__name__"].startswith("atom_workflows."):
+            found = frame
+        frame = frame.f_back
+    return found
+
+
 def deaths_at(calls: Sequence[str]) -> list[ParameterSet]:
     """Return the deaths at these calls that differ, as parameters `fatal` and `after` of a test.
 
-    A handler that dies after a read, or before a further one, leaves behind what it leaves if it dies before the first.
+    A handler that dies before any call but its first one leaves behind what it leaves if it dies after the previous
+    call, and a read leaves nothing behind.
     """
     found = []
-    for number, (last, call) in enumerate(pairwise(["", *calls]), 1):
-        if call not in READS or last not in READS:
+    for number, call in enumerate(calls, 1):
+        assert isinstance(call, Call)
+        if call.begins:
             found.append(pytest.param(number, False, id=f"{number}-before"))
         if call not in READS:
             found.append(pytest.param(number, True, id=f"{number}-after"))

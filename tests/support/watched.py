@@ -14,6 +14,8 @@ from atom_client.console.feeds import Feeds
 from atom_client.console.server import BLUEPRINTS
 from atom_emulator.firestore.memory import MemoryListener
 from atom_emulator.testing.world import World
+from atom_workflows.coordinator.services import Services
+from atom_workflows.listening import Listener
 
 _TOKEN: Final = "token"  # noqa: S105 (of a server that listens nowhere)
 _WITHIN_S: Final = 30.0
@@ -23,7 +25,7 @@ class Stream:
     """The lines of one stream, with everything that they said so far."""
 
     def __init__(self, lines: Iterator[bytes], close: Callable[[], None]) -> None:
-        self._lines = lines
+        self.lines = lines
         self.close = close
         self.seen: list[dict[str, Any]] = []
         self.said: dict[str, Any] = {}
@@ -32,7 +34,7 @@ class Stream:
     def next(self) -> dict[str, Any]:
         """Return the next line that is not empty."""
         deadline = time.monotonic() + _WITHIN_S
-        for line in self._lines:
+        for line in self.lines:
             assert time.monotonic() < deadline, self.seen
             if line.strip():
                 said: dict[str, Any] = json.loads(line)
@@ -61,10 +63,12 @@ class Stream:
 class WatchedConsole:
     """A console on a world, with what it has read, as Firestore bills it."""
 
-    def __init__(self, world: World, **options: Any) -> None:
+    def __init__(
+        self, world: World, *, services: Services | None = None, listener: Listener | None = None, **options: Any
+    ) -> None:
         self.world = world
-        self.feeds = Feeds(MemoryListener(world.store.inner), **options)
-        console = Console(services=world.services, token=_TOKEN, place="a test", feeds=self.feeds)
+        self.feeds = Feeds(listener or MemoryListener(world.store.inner), **options)
+        console = Console(services=services or world.services, token=_TOKEN, place="a test", feeds=self.feeds)
         self._client = create_app(console, BLUEPRINTS).test_client()
 
     @property

@@ -29,6 +29,11 @@ def current_actor() -> str:
 
         if account := known_account():
             return account
+    return local_actor()
+
+
+def local_actor() -> str:
+    """Return the operating system's user and this machine as USER@HOST."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

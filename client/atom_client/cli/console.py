@@ -12,11 +12,12 @@ from functools import cache
 
 import click
 
-from atom_client.cli.actor import current_actor
+from atom_client.cli.actor import current_actor, local_actor
 from atom_client.cli.history import NoPlatform
 from atom_client.cli.platform import (
-    FIRESTORE_HOST,
-    PUBSUB_HOST,
+    LOCAL_PATIENCE_S,
+    PLATFORM_HOSTS,
+    OwnPlatforms,
     connect_services,
     desk_of,
     listener_of,
@@ -26,7 +27,7 @@ from atom_client.console.app import Console
 from atom_client.console.feeds import Feeds
 from atom_client.console.guard import new_token
 from atom_client.console.server import ConsoleServer, LaterConsoleServer
-from atom_client.deployment import environment, project_meant
+from atom_client.deployment import environment, place_meant
 from atom_client.errors import Misuse
 
 
@@ -42,14 +43,15 @@ class ConsoleOptions:
 def console_of_platform(variables: Mapping[str, str]) -> LaterConsoleServer:
     """Return a server of the console of a local platform, which these variables name."""
     # Google's clients read these from the process's own environment.
-    os.environ.update({name: variables[name] for name in (FIRESTORE_HOST, PUBSUB_HOST)})
+    os.environ.update({name: variables[name] for name in PLATFORM_HOSTS if name in variables})
     token, actor = new_token(), current_actor()
 
     def make() -> Console:
         from atom_workflows.bootstrap import connect  # noqa: PLC0415 (Google's clients take a second to import)
         from atom_workflows.settings import from_environment  # noqa: PLC0415 (only needed here)
 
-        services = connect(from_environment({**os.environ, **variables}))
+        settings = from_environment({**os.environ, **variables})
+        services = connect(settings, patience_s=LOCAL_PATIENCE_S)
         return Console(
             services=services,
             token=token,
@@ -68,28 +70,28 @@ def serve_console(options: ConsoleOptions) -> None:
     services = connect_services(place)
     is_local = names_local_platform(place)
     is_history = isinstance(services.bus, NoPlatform)
-    read_only = options.read_only or is_history
     console = Console(
         services=services,
         token=new_token(),
-        place="the local platform" if is_local else "this folder's history" if is_history else project_meant(),
-        actor="" if read_only else current_actor(),
-        read_only=read_only,
+        place="the local platform" if is_local else "this folder's history" if is_history else place_meant(),
+        # Whatever a history's console changes is on a local platform.
+        actor="" if options.read_only else local_actor() if is_history else current_actor(),
+        read_only=options.read_only,
+        own_platforms=OwnPlatforms() if is_history else None,
         feeds=None if is_history else Feeds(listener_of(services)),
         # Its clients are made when dead letters are first asked for, and then used by all requests.
         desk=None if is_history else cache(lambda: desk_of(services, is_local=is_local)),
     )
     try:
         server = ConsoleServer(console, port=options.port)
-    except (OSError, SystemExit) as error:
-        # Werkzeug itself exits if the port is taken.
-        raise Misuse(
-            f"the console cannot listen on port {options.port}: choose another port, or leave out --port"
-        ) from error
+    except OSError as error:
+        port = f"port {options.port}" if options.port else "any port"
+        advice = "choose another port, or leave out --port" if options.port else "see which programs have opened them"
+        raise Misuse(f"the console cannot listen on {port} ({error.strerror}): {advice}") from error
     with server:
-        click.echo(f"Console of {console.place}{' (read-only)' if read_only else ''}: {server.address}")
+        click.echo(f"Console of {console.place}{' (read-only)' if options.read_only else ''}: {server.address}")
         click.echo("The address grants access, so do not share it. Ctrl-C stops the console.")
         if options.open_browser:
-            webbrowser.open(server.address)
+            webbrowser.open(f"{server.address.partition('/#')[0]}{console.openings.add()}")
         with suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
+PLATFORM_HOSTS: Final = (FIRESTORE_HOST, PUBSUB_HOST, "STORAGE_EMULATOR_HOST")
+"""The variables that name a local platform's servers; one without a bucket has no storage."""
 PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
 LOCAL_PATIENCE_S: Final = 5.0
@@ -201,9 +204,45 @@ def find_services_for_run(services: Services, run_id: str) -> Services | None:
     return services_on(platform_of(os.environ))
 
 
-def services_on(place: Mapping[str, str]) -> Services:
-    """Return the services for an environment that `platform_of` completed."""
-    given: Connect | None = click.get_current_context().obj
+class OwnPlatforms:
+    """The platforms that `run` starts in this folder, each for one run; see `console.app.OwnPlatforms`."""
+
+    def __init__(self) -> None:
+        self._folder = Path.cwd()
+        self._given: Connect | None = click.get_current_context().obj
+        self._connected: dict[tuple[tuple[str, str], ...], Services] = {}
+        self._connecting = threading.Lock()
+
+    def is_up(self, run_id: str) -> bool:
+        """Return True if the platform of this run is up."""
+        return self._find(run_id) is not None
+
+    def connect(self, run_id: str) -> Services | None:
+        """Return the services of this run's platform, or None if it is not up."""
+        found = self._find(run_id)
+        if found is None:
+            return None
+        # Google's clients read the addresses from the process's own environment, when they are made.
+        with self._connecting:
+            os.environ.update(found)
+            key = tuple(sorted(found.items()))
+            if key not in self._connected:
+                self._connected[key] = services_on(platform_of(os.environ), given=self._given)
+            return self._connected[key]
+
+    def _find(self, run_id: str) -> Mapping[str, str] | None:
+        from atom_emulator.platform.project_folder import ProjectFolder  # noqa: PLC0415 (not installed everywhere)
+
+        return ProjectFolder.of(self._folder).platform_of_run(run_id)
+
+
+def services_on(place: Mapping[str, str], *, given: Connect | None = None) -> Services:
+    """Return the services for an environment that `platform_of` completed.
+
+    Outside of a command, `given` is how it would connect.
+    """
+    context = click.get_current_context(silent=True)
+    given = given if context is None else context.obj
     if given is not None:
         return given(place)
     from atom_workflows.bootstrap import connect  # noqa: PLC0415 (Google's clients take a second to import)

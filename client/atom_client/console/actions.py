@@ -6,7 +6,7 @@ changes something sends that digest as `seen`, and is refused if the plan is no 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, Response
 
@@ -14,12 +14,12 @@ from atom_client.console.app import answer, this_console
 from atom_client.console.files import shown_problems
 from atom_client.console.given import Given
 from atom_client.deployment import with_place
-from atom_client.errors import Misuse
+from atom_client.errors import Failure, Misuse
 from atom_client.planning.repairs import FoundFile, find_own_file, plan_repair, text_of
 from atom_client.views.cancellation import cancelled_lines, plan_cancellation
 from atom_client.views.param_forms import param_objects, param_problems
 from atom_client.views.queries import read_run
-from atom_client.views.rerun_plan import HEADING, Chosen, plan_rerun
+from atom_client.views.rerun_plan import Chosen, RerunWords, plan_rerun
 from atom_client.views.reuse import requested_line, reuse_lines, reuse_object, reuse_warnings
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.records import RunRecord
@@ -32,35 +32,54 @@ from atom_workflows.ports import Message
 
 actions = Blueprint("actions", __name__)
 
+_SOONER: Final = "cancelling it once more can end it without them"
+
+RETRY_WORDS: Final = RerunWords(
+    heading=("Step", "State", "Runs again because"),
+    first="you named",
+    only="you named",
+    step="you named it",
+    reruns_all='choose "these steps and everything after them" to run these again, too',
+    adds_failed='tick "also what did not succeed" to run unsuccessful steps again, too',
+)
+"""The names of a retry's choices in its dialog."""
+
 
 @actions.post("/runs/<run_id>/cancel")
 def cancel(run_id: str) -> Response:
     """Cancel a run, or say what that would do."""
     console, given = this_console(), Given()
-    store, now = console.services.store, given.flag("now")
-    run = _read(run_id)
+    run, now = read_run_to_change(run_id), given.flag("now")
+    services = console.services_to_change(run)
+    store = services.store
     plan = plan_cancellation(store, run, now=now)
     if given.flag("dry_run"):
         return answer({**plan.as_fields(), "lines": list(plan.sentences()), "seen": plan.digest, "dry_run": True})
     given.require_seen(plan.digest, f"run {run.id}")
     reason = given.text("reason")
-    cancel_run(console.services, run.id, actor=console.actor, reason=reason, now=now, retries=run.retries)
-    return answer({**plan.as_fields(), "lines": list(cancelled_lines(store, run.id))})
+
+    def has_ended() -> bool:
+        # The platform of a single run ends with it, but its history stays.
+        kept = None if services is console.services else read_run(console.services.store, run.id)
+        return kept is not None and kept.state.is_terminal
+
+    cancel_run(services, run.id, actor=console.actor, reason=reason, now=now, retries=run.retries, has_ended=has_ended)
+    return answer({**plan.as_fields(), "lines": list(cancelled_lines(console.services.store, run.id, sooner=_SOONER))})
 
 
 @actions.post("/runs/<run_id>/retry")
 def retry(run_id: str) -> Response:
     """Rerun steps of a run, or say which would rerun."""
     console, given = this_console(), Given()
-    services = console.services
     chosen = Chosen(given.texts("from"), given.texts("only"), given.flag("failed"))
     if chosen.failed and not chosen.is_selective:
         raise Misuse("`failed` adds to `from` and `only`; without them, what did not succeed runs again anyway")
-    run = _read(run_id)
-    plan = plan_rerun(services, run, chosen)
+    run = read_run_to_change(run_id)
+    services = console.services_to_change(run)
+    plan = plan_rerun(services, run, chosen, RETRY_WORDS)
     if given.flag("dry_run"):
         rows = [] if plan.has_never_begun else list(plan.rows())
-        table = {"heading": list(HEADING), "rows": [list(row) for row in rows]}
+        table = {"heading": list(RETRY_WORDS.heading), "rows": [list(row) for row in rows]}
         words = {"lines": [plan.summary, *plan.notes()], "table": table, "seen": plan.digest}
         return answer({**plan.as_fields(), **words, "dry_run": True})
     given.require_seen(plan.digest, f"run {run.id}")
@@ -83,7 +102,8 @@ def retry(run_id: str) -> Response:
 @actions.get("/runs/<run_id>/repair")
 def show_form(run_id: str) -> Response:
     """Answer with the file that started a run, and its parameters."""
-    services, run = this_console().services, _read(run_id)
+    run = read_run_to_change(run_id)
+    services = this_console().services_to_change(run)
     require_reusable(run, now=services.clock.now())
     found: dict[str, Any] = {"run_id": run.id, "file": None, "problem": None, "params": []}
     try:
@@ -103,7 +123,8 @@ def show_form(run_id: str) -> Response:
 def repair(run_id: str) -> Response:
     """Repair an ended run by a new one, or show the plan."""
     console, given = this_console(), Given()
-    services, run = console.services, _read(run_id)
+    run = read_run_to_change(run_id)
+    services = console.services_to_change(run)
     require_reusable(run, now=services.clock.now())
     sent = given.file()
     if sent is None:
@@ -114,11 +135,14 @@ def repair(run_id: str) -> Response:
     try:
         workflow = parse_workflow(file.content, filename=file.name)
     except InvalidWorkflow as error:
+        _require_preview(given)
         return answer({"problems": shown_problems(error, file.content, file.name)})
     form = {"params": param_objects(workflow.params, run.params)}
     try:
-        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"))
+        key = given.text("key").strip()
+        plan, body = plan_repair(services, run, file, workflow, given.named_texts("params"), key=key)
     except InvalidParams as error:
+        _require_preview(given)
         return answer({**form, "param_problems": param_problems(error.problems)})
     except RunStateError as error:
         if not given.flag("dry_run"):
@@ -128,7 +152,8 @@ def repair(run_id: str) -> Response:
     shown = {"run_id": plan.run.id, **form, **reuse_object(plan)}
     if given.flag("dry_run"):
         lines = [*reuse_lines(plan), *reuse_warnings(plan), *plan.run.warnings]
-        return answer({**shown, "lines": lines, "seen": plan.judgment.digest, "dry_run": True})
+        bound = {"seen": plan.judgment.digest, "key": body["run_key"]}
+        return answer({**shown, "lines": lines, **bound, "dry_run": True})
     given.require_seen(plan.judgment.digest, f"run {run.id}, or the platform's environment,")
     reason = given.text("reason")
     who = {"actor": console.actor, **({"reason": reason} if reason else {})}
@@ -136,7 +161,12 @@ def repair(run_id: str) -> Response:
     return answer({**shown, "lines": [requested_line(plan)]})
 
 
-def _read(run_id: str) -> RunRecord:
+def _require_preview(given: Given) -> None:
+    if not given.flag("dry_run"):
+        raise Failure("the new run cannot be started as requested; the preview shows why")
+
+
+def read_run_to_change(run_id: str) -> RunRecord:
     """Return the run with exactly this id; changes accept no abbreviated ids."""
     run = read_run(this_console().services.store, run_id)
     if run is None:

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import click
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request, send_from_directory
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from atom_client.console.feeds import Feeds
-from atom_client.console.guard import RESPONSE_HEADERS, refuse
+from atom_client.console.guard import RESPONSE_HEADERS, is_from_elsewhere, refuse
 from atom_client.console.known_pictures import KnownPictures
+from atom_client.console.openings import Openings
+from atom_client.console.watched_items import KnownPages
 from atom_client.errors import INVALID_USE, Failure, explain
 from atom_client.views.as_json import VERSION
 from atom_client.views.dead_letters import Desk
 from atom_workflows.coordinator.services import Services
+from atom_workflows.core.records import RunRecord
 from atom_workflows.errors import RunNotFound, StoreUnavailable
 
 ASSETS: Final = Path(__file__).with_name("assets")
 MOST_BYTES: Final = 8 * 1024 * 1024
 """The largest request: a workflow file of 4 MB, whose line breaks and quotes take up twice the space in JSON."""
 
+LARGE_BYTES: Final = 100_000
+"""Answers above this are compressed."""
+READ_ONLY: Final = "This console is read-only: start it without --read-only to change anything."
+NO_PLATFORM: Final = (
+    "No platform is up in this folder, so its history can be read but not changed: `atom-workflows local up` starts "
+    "one, which resumes the open runs, and prints the address of its own console."
+)
+
 _EXTENSION: Final = "atom_console"
 
 View = TypeVar("View", bound=Callable[..., Response])
+
+
+class OwnPlatforms(Protocol):
+    """The platforms that `run` starts in a folder, each for one run. Thread-safe."""
+
+    def is_up(self, run_id: str) -> bool:
+        """Return True if the platform of this run is up."""
+        ...
+
+    def connect(self, run_id: str) -> Services | None:
+        """Return the services of this run's platform, or None if it is not up."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,24 +67,51 @@ class Console:
     actor: str = ""
     read_only: bool = False
     desk: Callable[[], Desk] | None = None
+    # If the services only read a folder's history, its runs can be changed on platforms of their own.
+    own_platforms: OwnPlatforms | None = None
     # What is watched; None if nothing changes.
     feeds: Feeds | None = None
+    openings: Openings = field(default_factory=Openings)
     pictures: KnownPictures = field(default_factory=KnownPictures)
+    item_pages: KnownPages = field(default_factory=KnownPages)
     # Only one request at a time may hold dead letters: they would hide them from each other.
     desk_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def why_read_only(self) -> str:
+        """Why nothing can be changed, except perhaps runs on platforms of their own; "" if it can."""
+        return READ_ONLY if self.read_only else NO_PLATFORM if self.own_platforms is not None else ""
+
+    def why_fixed(self, run: RunRecord) -> str:
+        """Explain why a run cannot be changed; "" if it can."""
+        platforms = self.own_platforms
+        return "" if platforms is not None and not self.read_only and platforms.is_up(run.id) else self.why_read_only
+
+    def services_to_change(self, run: RunRecord) -> Services:
+        """Return the services of the run's platform.
+
+        Raises `Failure` if it is not up.
+        """
+        found = self.services if self.own_platforms is None else self.own_platforms.connect(run.id)
+        if found is None:
+            raise Failure(NO_PLATFORM)
+        return found
 
 
 def create_app(console: Console, blueprints: list[Blueprint]) -> Flask:
     """Return the application; `blueprints` handle the page's requests under `/api`."""
     app = Flask(__name__, static_folder=None)
-    # A path with two slashes is another path, and not redirected.
+    # Do not redirect `//api`: the guard has checked this path.
     app.url_map.merge_slashes = False
+    # Sorting the members of 10,000 steps takes longer than writing them.
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     app.extensions[_EXTENSION] = console
     app.before_request(_refuse_foreign)
     app.after_request(_add_headers)
     app.register_error_handler(Exception, _explain_error)
-    app.add_url_rule("/", "page", lambda: send_from_directory(ASSETS, "index.html"))
+    app.add_url_rule("/", "page", _page)
+    app.add_url_rule("/open/<name>", view_func=_open)
     app.add_url_rule("/assets/<path:name>", view_func=_asset)
     app.add_url_rule("/api/console", view_func=_about)
     for one in blueprints:
@@ -90,8 +141,11 @@ def _refuse_foreign() -> Response | None:
     refused = refuse(request.method, request.path, headers, token=this_console().token)
     if refused is not None:
         return _refusal(refused.sentence, refused.status)
-    if this_console().read_only and _is_change():
-        return _refusal("this console is read-only; start it without --read-only to change runs", 403)
+    console = this_console()
+    # A run on a platform of its own may be changed although nothing else may.
+    is_about_run = not console.read_only and "run_id" in (request.view_args or {})
+    if console.why_read_only and _is_change() and not is_about_run:
+        return _refusal(console.why_read_only, 403)
     return None
 
 
@@ -102,6 +156,16 @@ def _is_change() -> bool:
 
 def _add_headers(response: Response) -> Response:
     response.headers.update(RESPONSE_HEADERS)
+    return _compressed(response) if response.is_json and not response.is_streamed else response
+
+
+def _compressed(response: Response) -> Response:
+    """Compress a large answer if the browser accepts that, which a tunnel's users notice."""
+    content = response.get_data()
+    if len(content) > LARGE_BYTES and request.accept_encodings["gzip"]:
+        response.set_data(gzip.compress(content, 1))
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
     return response
 
 
@@ -128,6 +192,22 @@ def _explain_error(error: Exception) -> Response:
     return _refusal(Failure(sentence).format_message(), 503 if isinstance(error, StoreUnavailable) else 409)
 
 
+def _page() -> Response:
+    text = (ASSETS / "index.html").read_text(encoding="utf-8")
+    # Such a page does without the token that its tab may have from before.
+    if is_from_elsewhere(request.headers.get("sec-fetch-site")):
+        text = text.replace("<html ", "<html data-foreign ", 1)
+    return Response(text, mimetype="text/html")
+
+
+def _open(name: str) -> Response:
+    console = this_console()
+    if not console.openings.take(name):
+        return _refusal("this address opens the console only once; open the one that the terminal shows", 410)
+    # Browsers keep the fragment of a redirection, and send it to no one.
+    return Response(status=303, headers={"Location": f"/#token={console.token}"})
+
+
 def _asset(name: str) -> Response:
     if not name.endswith((".js", ".css", ".svg")):
         abort(404)
@@ -139,7 +219,8 @@ def _about() -> Response:
     return answer(
         {
             "place": console.place,
-            "read_only": console.read_only,
+            "read_only": bool(console.why_read_only),
+            "why_read_only": console.why_read_only,
             "actor": console.actor,
             "live": console.feeds is not None,
         }

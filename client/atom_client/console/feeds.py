@@ -1,4 +1,4 @@
-"""Feeds: what is watched is listened to once, however many viewers there are.
+"""Share one listener among all viewers of a run, a list or a step.
 
 A feed begins with its first viewer. A while after the last one has left it stops listening, so that nothing is
 read without a viewer. It keeps what it knows and where to resume: a viewer that comes back reads only what has changed.
@@ -10,9 +10,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
+from atom_client.errors import explain
 from atom_workflows.errors import StoreUnavailable
 from atom_workflows.listening import Batch, Bookmark, Listener, Listening
 
@@ -24,6 +26,9 @@ MOST_KEPT: Final = 50_000
 
 FIRST_S: Final = 30.0
 """The time limit for the first documents."""
+
+LOSS_PATIENCE_S: Final = 3.0
+"""How long a lost connection may take to be restored before whoever waits for the first documents is told."""
 
 LINGERS_S: Final = 10.0
 _LOOK_S: Final = 2.0
@@ -71,6 +76,8 @@ class Feed(Generic[State]):
         self._listener = listener
         self._lingers_s = lingers_s
         self._changed = threading.Condition()
+        # Held while listeners begin, which may take seconds; never together with other feeds' locks.
+        self._beginning = threading.Lock()
         self._version = 0
         self._changed_at: dict[str, int] = {}
         self._listenings: list[Listening] = []
@@ -102,11 +109,25 @@ class Feed(Generic[State]):
         """True if the documents cannot be listened to."""
         return self._failure is not None
 
-    def _begin(self) -> None:
-        """Listen, going on from where it stopped if it did."""
+    @property
+    def is_idle(self) -> bool:
+        """True if no one watches, and nothing is listened to any longer."""
+        return not self._viewers and not self.is_listening
+
+    def begin(self) -> None:
+        """Listen if no one does yet, going on from where it stopped if it did."""
+        with self._beginning:
+            if not self.is_listening:
+                self._listen()
+
+    def _listen(self) -> None:
+        for listening in self._listenings:
+            listening.close()
         for thread in self._threads:
             thread.join()
         self._stopping.clear()
+        # What was lost then may be there again.
+        self._problems.clear()
         self._read_before = self.documents_read
         self._listenings = list(self.state.listen(self._listener, self._marks))
         self._marks = self._marks or [None] * len(self._listenings)
@@ -118,27 +139,29 @@ class Feed(Generic[State]):
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Stop listening, and remember from where to resume."""
-        self._stopping.set()
-        for listening in self._listenings:
-            listening.close()
+    def stop(self) -> Sequence[Listening]:
+        """Stop taking changes, and return the listeners to close; each remembers from where to resume."""
         with self._changed:
+            self._stopping.set()
             self._changed.notify_all()
+        return self._listenings
 
     def _follow(self, number: int, listening: Listening) -> None:
         try:
-            while not self._stopping.is_set():
+            # If one of the listeners fails, no one needs the others.
+            while not self._has_ended:
                 batch = listening.take(_LOOK_S)
                 if batch is not None:
                     with self._changed:
                         self._apply(number, batch)
-                elif self._forgotten():
-                    self.stop()
+                else:
+                    self._stop_if_abandoned()
         except Exception as error:  # noqa: BLE001 (each viewer raises it)
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
+        finally:
+            listening.close()
         self._marks[number] = listening.bookmark()
 
     def _apply(self, number: int, batch: Batch) -> None:
@@ -149,21 +172,17 @@ class Feed(Generic[State]):
             self._unknown.discard(number)
         self._changed.notify_all()
 
-    def _forgotten(self) -> bool:
-        """Return True if no one has watched for a while; whoever comes then begins to listen again."""
+    def _stop_if_abandoned(self) -> None:
+        """Stop if no one has watched for a while; whoever comes then begins to listen again."""
         with self._changed:
-            if self._viewers or time.monotonic() - self.left_at <= self._lingers_s:
-                return False
-            self._stopping.set()
-            return True
+            if not self._viewers and time.monotonic() - self.left_at > self._lingers_s:
+                self._stopping.set()
+                self._changed.notify_all()
 
     def enter(self) -> None:
-        """Add a viewer, and listen if no one does."""
+        """Add a viewer."""
         with self._changed:
             self._viewers += 1
-            is_listening = self.is_listening
-        if not is_listening:
-            self._begin()
 
     def leave(self) -> None:
         """Remove a viewer."""
@@ -177,13 +196,16 @@ class Feed(Generic[State]):
         with self._changed:
             yield self.state
 
-    def wait_until_known(self, within_s: float = FIRST_S) -> int:
+    def wait_until_known(self, within_s: float = FIRST_S, *, patience_s: float = LOSS_PATIENCE_S) -> int:
         """Wait until everything is known as it is now, and return the version.
 
-        Raises `StoreUnavailable` if that takes too long, and whatever ended the listener.
+        Raises `StoreUnavailable` if that takes too long, or a connection is lost for `patience_s`, and whatever ended
+        the listener.
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._unknown or self._problem or self._has_ended, within_s)
+            if self._problem:
+                self._changed.wait_for(lambda: not self._unknown or self._has_ended, patience_s)
             self._raise_failure()
             if self._unknown:
                 raise StoreUnavailable(self._problem or f"Firestore has sent nothing within {within_s:.0f} seconds")
@@ -200,11 +222,13 @@ class Feed(Generic[State]):
             keys = (
                 [key for key, version in self._changed_at.items() if version > since] if self._version > since else []
             )
-            return News(version=self._version, keys=keys, problem=self._problem)
+            problem = self._problem
+            sentence = explain(StoreUnavailable(problem)) if problem else ""
+            return News(version=self._version, keys=keys, problem=sentence or "")
 
     @property
     def is_stopping(self) -> bool:
-        """True once the console ends."""
+        """True once the console ends, or no one has watched for a while."""
         return self._stopping.is_set()
 
     @property
@@ -234,27 +258,36 @@ class Feeds:
     def watch(self, key: Hashable, make: Callable[[], State]) -> Iterator[Feed[State]]:
         """Yield the feed of this key as one of its viewers, and begin to listen if no one does.
 
-        `make` creates its state if nothing is known.
+        `make` creates its state if nothing is known. It may read documents: other viewers do not wait for it.
         """
-        feed = self._enter(key, make)
+        feed = self._find(key) or self._add(key, Feed(make(), self._listener, lingers_s=self._lingers_s))
         try:
+            feed.begin()
             yield feed
         finally:
             feed.leave()
 
-    def _enter(self, key: Hashable, make: Callable[[], State]) -> Feed[State]:
+    def _find(self, key: Hashable) -> Feed[Any] | None:
+        """Return the feed of this key with one more viewer, or None."""
         with self._lock:
             self._forget(key)
-            kept = self._kept.pop(key, None)
-            feed = Feed(make(), self._listener, lingers_s=self._lingers_s) if kept is None else kept
-            # The latest is the last one.
-            self._kept[key] = feed
+            feed = self._kept.pop(key, None)
+            if feed is not None:
+                # The latest is the last one.
+                self._kept[key] = feed
+                feed.enter()
+            return feed
+
+    def _add(self, key: Hashable, made: Feed[Any]) -> Feed[Any]:
+        """Keep a feed, unless someone else was faster, and return the one that is kept with one more viewer."""
+        with self._lock:
+            feed = self._kept.setdefault(key, made)
             feed.enter()
             return feed
 
     def _forget(self, wanted: Hashable) -> None:
         """Forget feeds that failed or are too old, and the oldest ones if there are too many documents."""
-        idle = {key: feed for key, feed in self._kept.items() if feed.has_failed or not feed.is_listening}
+        idle = {key: feed for key, feed in self._kept.items() if feed.has_failed or feed.is_idle}
         too_many = sum(feed.state.size for feed in idle.values()) - self._most_kept
         for key, feed in idle.items():
             is_old = time.monotonic() - feed.left_at > KEPT_S
@@ -280,7 +313,9 @@ class Feeds:
             return sum(feed.documents_read for feed in self._kept.values())
 
     def close(self) -> None:
-        """Stop all feeds."""
+        """Stop all feeds; may be called more than once."""
         with self._lock:
-            for feed in self._kept.values():
-                feed.stop()
+            listenings = [one for feed in self._kept.values() for one in feed.stop()]
+        # While Firestore is silent, each takes seconds to close.
+        with ThreadPoolExecutor(max(1, len(listenings))) as pool:
+            list(pool.map(lambda one: one.close(), listenings))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, Response
 
@@ -24,6 +25,9 @@ from atom_workflows.language.problems import InvalidWorkflow
 
 files = Blueprint("files", __name__)
 
+TIME_FIELD: Final = "`As of`"
+"""What the form calls a run's scheduled time."""
+
 
 @files.post("/files/check")
 @changes_nothing
@@ -36,10 +40,13 @@ def check_file() -> Response:
     return answer(examine(file, GivenParams(texts=given.named_texts("params"))))
 
 
-def examine(file: GivenFile, params: GivenParams, *, scheduled_at: str = "") -> dict[str, Any]:
+def examine(
+    file: GivenFile, params: GivenParams, *, start_at: Callable[[str], datetime | None] | None = None
+) -> dict[str, Any]:
     """Return a file's problems and, if valid, its parameters, picture and plan.
 
-    There is no plan while parameters are missing or wrong.
+    There is no plan while parameters are missing or wrong. `start_at` is given if a run is to be started: it returns
+    the time as of which, if that is not now, for a file in the given zone.
     """
     checked = check_content(file.content, file.name)
     found: dict[str, Any] = {
@@ -64,15 +71,17 @@ def examine(file: GivenFile, params: GivenParams, *, scheduled_at: str = "") -> 
         "has_group": workflow.concurrency is not None,
     }
     try:
-        return {**found, **_plan(file, workflow, params, scheduled_at)}
+        return {**found, **_plan(file, workflow, params, start_at)}
     except InvalidParams as error:
         return {**found, "param_problems": param_problems(error.problems)}
 
 
-def _plan(file: GivenFile, workflow: Workflow, params: GivenParams, scheduled_at: str) -> dict[str, Any]:
+def _plan(
+    file: GivenFile, workflow: Workflow, params: GivenParams, start_at: Callable[[str], datetime | None] | None
+) -> dict[str, Any]:
     settings, now = this_console().services.settings, this_console().services.clock.now()
-    at = read_scheduled(scheduled_at, workflow.timezone) or now
-    asked = ask_for_plan(workflow, params, at=at, env=settings.env)
+    at = None if start_at is None else start_at(workflow.timezone)
+    asked = ask_for_plan(workflow, params, at=at or now, env=settings.env, is_start=start_at is not None)
     plan = plan_run(workflow, asked.start.known(workflow), path=file.name)
     cost = price_of_run(file.content, asked, plan, settings)
     lines = list(planned_lines(asked, plan))
@@ -86,14 +95,15 @@ def read_scheduled(text: str, zone: str | None) -> datetime | None:
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise Misuse(f"the scheduled time is {text!r:.100}; write a time such as 2026-03-01T02:30Z") from error
+        raise Misuse(f"{TIME_FIELD} is {text!r:.100}; write a time such as 2026-03-01T02:30Z") from error
     if at.tzinfo is None and zone is None:
-        raise Misuse("the scheduled time needs an offset such as Z or +01:00, as the file's timezone is not known here")
-    return instant_meant(at, zone, name="the scheduled time")
+        raise Misuse(f"{TIME_FIELD} needs an offset such as Z or +01:00, as the file's timezone is not known here")
+    return instant_meant(at, zone, name=TIME_FIELD)
 
 
 def picture_object(picture: Picture) -> dict[str, Any]:
     """Return a picture as an object: its steps and their predecessors."""
+    under_finally = {step.id for step in picture.under_finally}
     return {
         "title": picture.title,
         "heading": picture.heading,
@@ -103,8 +113,7 @@ def picture_object(picture: Picture) -> dict[str, Any]:
                 "after": list(step.after),
                 "kind": step.shape.value,
                 "notes": list(step.notes),
-                "is_conditional": step.is_conditional,
-                "finally": step in picture.under_finally,
+                "finally": step.id in under_finally,
             }
             for step in picture.steps
         ],

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _STATES: Final = tuple(state.value for state in RunState)
+_LONGEST_TEXT: Final = 300
 _ORDERS: Final = tuple(order.value for order in RunOrder)
 
 
@@ -34,8 +35,9 @@ def wanted_runs(now: datetime) -> RunFilter:
         states=[RunState(one) for one in dict.fromkeys(states)],
         workflow=given.get("workflow", "").strip(),
         labels={name.strip(): value for name, _, value in labels},
-        since=since_of(given["since"], now, name="the beginning") if given.get("since", "").strip() else None,
+        since=since_of(given["since"], now, name="`Created since`") if given.get("since", "").strip() else None,
         id_begins=given.get("id", "").strip(),
+        text=given.get("q", "").strip()[:_LONGEST_TEXT],
         order=RunOrder(order),
     )
 

@@ -55,7 +55,9 @@ def refuse(  # noqa: PLR0911 (a kind of request each)
 
     The names in `headers` are in lower case. The page itself needs no token: it contains no data, only requests it.
     """
-    if sentence := explain_foreign(headers):
+    # A link in a chat or a mail may open the page: it holds no data, and no other page can read or frame it.
+    is_link = method == "GET" and path == "/" and _opens_page(headers)
+    if sentence := explain_foreign(headers, is_link=is_link):
         return Refusal(sentence=sentence, status=403)
     if method not in _METHODS:
         return Refusal(sentence=f"the console does not accept {method!r:.40} requests", status=405)
@@ -72,12 +74,18 @@ def refuse(  # noqa: PLR0911 (a kind of request each)
     return None
 
 
-def explain_foreign(headers: Mapping[str, str]) -> str:
+def _opens_page(headers: Mapping[str, str]) -> bool:
+    """Return True if a request fills a tab or a window, and not a frame or a part of another page."""
+    return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+
+
+def explain_foreign(headers: Mapping[str, str], *, is_link: bool = False) -> str:
     """Explain why a request does not come from the console's own page.
 
     Returns "" if it does.
 
-    The names in `headers` are in lower case. A tunnel may change the port, but not the name of this machine.
+    The names in `headers` are in lower case. A tunnel may change the port, but not the name of this machine. A link
+    to the page itself may be on any page.
     """
     host = headers.get("host", "")
     name, colon, port = host.rpartition(":")
@@ -87,9 +95,14 @@ def explain_foreign(headers: Mapping[str, str]) -> str:
     if origin is not None and origin != f"http://{host}":
         return f"the request comes from another web page ({origin!r:.80})"
     site = headers.get("sec-fetch-site")
-    if site is not None and site not in _OWN_SITE:
+    if is_from_elsewhere(site) and not is_link:
         return f"the request comes from another web page ({site!r:.80})"
     return ""
+
+
+def is_from_elsewhere(site: str | None) -> bool:
+    """Return True if another web page caused a request, given its `Sec-Fetch-Site`."""
+    return site is not None and site not in _OWN_SITE
 
 
 def has_token(headers: Mapping[str, str], token: str) -> bool:

@@ -27,7 +27,6 @@ from atom_client.views.dead_letters import (
     hold_letters,
     letter_object,
     replay_line,
-    whole_object,
 )
 from atom_workflows.messages.dead_letters import DeadLetter
 
@@ -51,8 +50,8 @@ def show_letter(letter_id: str) -> Response:
     """Answer with a letter, its event, and what to do about it."""
     with _hold([letter_id]) as found:
         [letter] = found.named([letter_id])
-    words = {"facts": list(facts(letter)), "body_text": body_text(letter), "advice": list(advice(letter, _desk()))}
-    return answer({**whole_object(letter), **words})
+        words = {"facts": list(facts(letter)), "body_text": body_text(letter), "advice": list(advice(letter, _desk()))}
+    return answer({**letter_object(letter), "attributes": dict(letter.attributes), **words})
 
 
 @letters.post("/dead-letters/replay")
@@ -114,11 +113,11 @@ def _desk() -> Desk:
 
 @contextmanager
 def _hold(ids: Sequence[str] = ()) -> Iterator[HeldLetters]:
-    desk, lock = _desk(), this_console().desk_lock
+    lock = this_console().desk_lock
     if not lock.acquire(timeout=_PATIENCE_S):
         raise Failure("another page of this console is reading the dead letters; try again in a moment")
     try:
-        with hold_letters(desk, ids, say=lambda _: None) as found:
+        with hold_letters(_desk(), ids, say=lambda _: None) as found:
             yield found
     finally:
         lock.release()

@@ -13,29 +13,30 @@ from flask import Blueprint, Response, request
 from atom_client.console.app import this_console
 from atom_client.console.filters import wanted_runs
 from atom_client.console.run_answers import run_answer, run_rows, step_rows
-from atom_client.errors import Failure, explain
+from atom_client.console.watched_items import ItemsViewer, items_asked, news_of_items, watching_items
+from atom_client.errors import Failure, explain, is_temporary
 from atom_client.views.as_json import moment_text
 from atom_client.views.counted_reads import CountedReads
 from atom_client.views.explanations import look_around_nodes
 from atom_client.views.live_run import THE_RUN, LiveRun, steps_among
-from atom_client.views.live_runs import LiveDocuments, LiveRuns
-from atom_client.views.queries import in_order, read_nodes_with_attempts
+from atom_client.views.live_runs import MOST_RUNS, LiveRuns
+from atom_client.views.queries import read_nodes_with_attempts
 from atom_client.views.run_list import OPEN_STATES, RunFilter, known_runs, timed_run
 from atom_client.views.run_references import require_run
-from atom_workflows.core.item_ids import expander_id, item_id, parse_item_id
-from atom_workflows.documents import step_path
+from atom_workflows.documents import run_path
+from atom_workflows.errors import StoreUnavailable
 from atom_workflows.run_documents import run_record
-from atom_workflows.step_documents import step_record
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from atom_client.console.app import Console
     from atom_client.console.feeds import Feed, Feeds, News
     from atom_client.views.loops import LoopView
     from atom_workflows.coordinator.services import Services
     from atom_workflows.core.records import RunRecord, StepRecord
-    from atom_workflows.ports import Document, Store
+    from atom_workflows.ports import Document
 
 live = Blueprint("live", __name__)
 
@@ -48,19 +49,26 @@ LEAST_PAUSE_S: Final = 0.1
 COUNT_EVERY_S: Final = 60.0
 """The steps of open runs in a list are counted again after this long, since their ends do not change the runs."""
 
+ITEMS_LOOK_S: Final = 0.25
+"""Pages of items have listeners of their own, which are looked at this often."""
+
 READS_PER_S: Final = 2.0
-"""What explains a run is read again no faster than this, however fast the run changes."""
+"""The budget for explaining a run, in documents per second."""
+
+RETRY_S: Final = 5.0
+"""The pause after an explanation that could not be read."""
 
 _CPU_SHARE: Final = 0.1
-_LONGEST_PAUSE_S: Final = 10.0
+_LONGEST_REST_S: Final = 10.0
 
 
 class Explained(NamedTuple):
-    """What a run's answer has besides its steps, as of a version of its feed."""
+    """What a run's answer has besides its steps, as of a version of its feed, and the steps from which it was made."""
 
     version: int
     answer: Mapping[str, Any]
     loops: Mapping[str, LoopView]
+    steps: Sequence[StepRecord]
 
 
 class WatchedRun(LiveRun):
@@ -68,21 +76,22 @@ class WatchedRun(LiveRun):
 
     def __init__(self, run: RunRecord) -> None:
         super().__init__(run)
-        self.explained = Explained(0, {}, {})
+        self.explained = Explained(0, {}, {}, ())
         self.reads = 0
         self._explaining = threading.Lock()
         self._due_at = 0.0
         self._explained_state = ""
 
     def due_in(self) -> float:
-        """Return after how many seconds the run may be explained again; a new state of the run is, at once."""
+        """Return the seconds until the next explanation is due; 0 if the run's state has changed."""
         is_new = self.run.state.value != self._explained_state
         return 0.0 if is_new else max(0.0, self._due_at - time.monotonic())
 
     def explain(self, services: Services, feed: Feed[WatchedRun], *, fresh: bool = False) -> Explained:
         """Return the explanation of the newest version, or the latest one if the next is not due.
 
-        Whoever opens the page asks for a `fresh` one, since its words contain durations.
+        Whoever opens the page asks for a `fresh` one, since its words contain durations. Others keep the latest one
+        while the store does not answer.
         """
         with self._explaining:
             with feed.locked():
@@ -90,11 +99,17 @@ class WatchedRun(LiveRun):
             if not fresh and (self.explained.version == version or self.due_in()):
                 return self.explained
             began, store = time.monotonic(), CountedReads(services.store)
-            seen = look_around_nodes(replace(services, store=store), run, nodes)
-            self.explained = Explained(version, run_answer(seen), seen.loops)
+            try:
+                seen = look_around_nodes(replace(services, store=store), run, nodes)
+            except StoreUnavailable as error:
+                if fresh or not is_temporary(error):
+                    raise
+                self._due_at, self._explained_state = time.monotonic() + RETRY_S, run.state.value
+                return self.explained
+            self.explained = Explained(version, run_answer(seen), seen.loops, seen.steps)
             self.reads += store.documents
             took = time.monotonic() - began
-            pause = min(_LONGEST_PAUSE_S, max(took / _CPU_SHARE, store.documents / READS_PER_S))
+            pause = max(min(_LONGEST_REST_S, took / _CPU_SHARE), store.documents / READS_PER_S)
             self._due_at, self._explained_state = time.monotonic() + pause, run.state.value
             return self.explained
 
@@ -107,16 +122,16 @@ def run_key(run_id: str) -> Hashable:
 def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str, Any]:
     """Return everything about a run from its feed, so that what is shown is read only once."""
     with feeds.watch(run_key(run.id), lambda: WatchedRun(run)) as feed:
-        version = feed.wait_until_known()
+        feed.wait_until_known()
         explained = feed.state.explain(console.services, feed, fresh=True)
         with feed.locked() as state:
             nodes = dict(state.nodes)
-            steps = in_order(nodes.values())
         console.pictures.keep(feed.state.run, nodes)
         return {
             **explained.answer,
-            "steps": step_rows(steps, explained.loops),
-            "at": f"{feed.name}.{version}",
+            "why_fixed": console.why_fixed(run),
+            "steps": step_rows(explained.steps, explained.loops),
+            "at": f"{feed.name}.{explained.version}",
             "reads": feed.documents_read + feed.state.reads,
         }
 
@@ -125,32 +140,53 @@ def nodes_of(console: Console, run: RunRecord) -> dict[str, StepRecord]:
     """Return a run's nodes with their attempts, but without items: from its feed, if the console has feeds."""
     if console.feeds is None:
         return read_nodes_with_attempts(console.services.store, run)
-    with console.feeds.watch(run_key(run.id), lambda: WatchedRun(run)) as feed:
+    return _watched_run(console.feeds, run.id, lambda: run)[1]
+
+
+def run_and_nodes(console: Console, run_id: str) -> tuple[RunRecord, dict[str, StepRecord]]:
+    """Return a run and what `nodes_of` returns; of a run that is watched, nothing is read."""
+    store, feeds = console.services.store, console.feeds
+    if feeds is not None and feeds.knows(run_key(run_id)):
+        return _watched_run(feeds, run_id, lambda: require_run(store, run_id))
+    run = require_run(store, run_id)
+    return run, nodes_of(console, run)
+
+
+def _watched_run(feeds: Feeds, run_id: str, read: Callable[[], RunRecord]) -> tuple[RunRecord, dict[str, StepRecord]]:
+    with feeds.watch(run_key(run_id), lambda: WatchedRun(read())) as feed:
         feed.wait_until_known()
         with feed.locked() as state:
-            return dict(state.nodes)
+            return state.run, dict(state.nodes)
 
 
 @live.get("/runs/<run_id>/live")
 def follow_run(run_id: str) -> Response:
     """Stream what changes in a run, until it has ended."""
-    services, feeds, after = this_console().services, _feeds(), request.args.get("after", "")
-    if not feeds.knows(run_key(run_id)):
-        run_id = require_run(services.store, run_id).id
+    console, feeds, after = this_console(), this_feeds(), request.args.get("after", "")
+    services, pages = console.services, items_asked()
+    run = None if feeds.knows(run_key(run_id)) else require_run(services.store, run_id)
+    run_id = run_id if run is None else run.id
 
     def lines() -> Iterator[dict[str, Any]]:
-        with feeds.watch(run_key(run_id), lambda: WatchedRun(require_run(services.store, run_id))) as feed:
-            yield from _run_lines(services, feed, _since(feed, after))
+        with (
+            feeds.watch(run_key(run_id), lambda: WatchedRun(run or require_run(services.store, run_id))) as feed,
+            watching_items(services.store, feeds, console.item_pages, feed.state.run, pages) as viewers,
+        ):
+            yield from _run_lines(services, feed, version_after(feed, after), viewers)
 
-    return _stream(lines())
+    return stream(lines())
 
 
-def _run_lines(services: Services, feed: Feed[WatchedRun], since: int) -> Iterator[dict[str, Any]]:
+def _run_lines(
+    services: Services, feed: Feed[WatchedRun], since: int, viewers: Mapping[str, ItemsViewer]
+) -> Iterator[dict[str, Any]]:
     """Yield changes as they come, each followed by what explains the run then, if that is due."""
     state, problem = feed.state, None
+    # The first line comes at once, and shows that the connection works.
+    yield {}
+    feed.wait_until_known()
     # Whoever has read this feed's run has seen the latest explanation.
     shown = state.explained.version if since else None
-    # The first line comes at once, and shows that the connection works.
     pause = 0.0
     while not feed.is_stopping:
         news = feed.wait(since, pause)
@@ -159,6 +195,11 @@ def _run_lines(services: Services, feed: Feed[WatchedRun], since: int) -> Iterat
         if news.problem != problem:
             line["problem"] = problem = news.problem
         yield {**line, **_place(services, feed, since)} if line else line
+        if state.is_deleted:
+            yield {"error": f"run {state.run.id} was deleted while it was shown"}
+            return
+        if items := news_of_items(viewers, news.keys):
+            yield {"items": items}
         explained = state.explain(services, feed)
         if explained.version != shown:
             shown = explained.version
@@ -173,6 +214,7 @@ def _run_lines(services: Services, feed: Feed[WatchedRun], since: int) -> Iterat
             return
         time.sleep(LEAST_PAUSE_S)
         pause = KEEP_ALIVE_S if shown >= since else min(KEEP_ALIVE_S, state.due_in())
+        pause = min(pause, ITEMS_LOOK_S) if viewers else pause
 
 
 def _changes(services: Services, feed: Feed[WatchedRun], news: News) -> dict[str, Any]:
@@ -207,22 +249,28 @@ def read_watched_runs(feeds: Feeds, wanted: RunFilter) -> tuple[list[Document], 
         version = feed.wait_until_known()
         with feed.locked() as state:
             newest = [] if listened.states else state.newest()
-        return newest, {"at": f"{feed.name}.{version}", "reads": feed.documents_read}
+            return newest, {"at": f"{feed.name}.{version}", "reads": feed.documents_read, "note": state.note}
+
+
+def watch_newest(feeds: Feeds) -> AbstractContextManager[Feed[LiveRuns]]:
+    """Watch the newest runs of all workflows, as the list of runs does."""
+    key, listened = _runs_feed(RunFilter())
+    return feeds.watch(key, lambda: LiveRuns(listened))
 
 
 # Not below /runs, since a workflow may be named `live`.
 @live.get("/live/runs")
 def follow_runs() -> Response:
     """Stream the runs of a list that change, until the page is closed."""
-    services, feeds, after = this_console().services, _feeds(), request.args.get("after", "")
+    services, feeds, after = this_console().services, this_feeds(), request.args.get("after", "")
     wanted = wanted_runs(services.clock.now())
     key, listened = _runs_feed(wanted)
 
     def lines() -> Iterator[dict[str, Any]]:
         with feeds.watch(key, lambda: LiveRuns(listened)) as feed:
-            yield from _runs_lines(services, feed, (wanted, listened), _since(feed, after))
+            yield from _runs_lines(services, feed, (wanted, listened), version_after(feed, after))
 
-    return _stream(lines())
+    return stream(lines())
 
 
 def _runs_lines(
@@ -230,6 +278,8 @@ def _runs_lines(
 ) -> Iterator[dict[str, Any]]:
     """Yield the runs that have changed, given which are wanted and which are listened to."""
     (wanted, listened), problem = filters, None
+    yield {}
+    feed.wait_until_known()
     counted_at = time.monotonic()
     while not feed.is_stopping:
         news = feed.wait(since, 0.0 if problem is None else KEEP_ALIVE_S)
@@ -239,76 +289,51 @@ def _runs_lines(
             if time.monotonic() - counted_at >= COUNT_EVERY_S:
                 counted_at = time.monotonic()
                 keys |= state.open_ids()
-            known = list(known_runs([state.runs[key] for key in keys if key in state.runs], []))
-        listed = [one for one in known if wanted.matches(one.fields) and one.id.startswith(wanted.id_begins)]
-        # From the newest runs, one goes because newer ones have come; from the open ones, because it has ended.
-        left = keys if listened.states else {one.id for one in known}
-        gone = sorted(left - {one.id for one in listed})
+            found = [state.runs[key] for key in keys if key in state.runs]
+            is_full, note = state.is_full, state.note
+        left = [key for key in news.keys if key not in {one.id for one in found}]
+        if is_full:
+            # Others may have pushed them out: open ones are read again, and older ones are not followed any longer.
+            again = services.store.get([run_path(key) for key in left[-MOST_RUNS:]]) if listened.states else []
+            found += [one for one in again if one is not None]
+            left = [key for key, one in zip(left[-MOST_RUNS:], again, strict=True) if one is None] if again else []
+        known = list(known_runs(found, []))
+        listed = [one for one in known if wanted.matches(one)]
+        gone = sorted({*left, *(one.id for one in known)} - {one.id for one in listed})
         line: dict[str, Any] = {"gone": gone} if gone else {}
         if listed:
             line["runs"] = run_rows(services.store, [run_record(one) for one in listed], services.clock.now())
         if news.problem != problem:
             line["problem"] = problem = news.problem
         if line:
-            line |= {"at": f"{feed.name}.{since}", "reads": feed.documents_read}
+            line |= {"at": f"{feed.name}.{since}", "reads": feed.documents_read, "note": note}
             line["as_of"] = moment_text(services.clock.now())
         yield line
         time.sleep(LEAST_PAUSE_S)
 
 
-# -- a step ------------------------------------------------------------------------------------------------------------
-
-
-@live.get("/runs/<run_id>/steps/<step_id>/live")
-def follow_step(run_id: str, step_id: str) -> Response:
-    """Stream a line whenever a step or an item has changed; the page then reads it again."""
-    services, feeds = this_console().services, _feeds()
-    paths = _paths_of_step(services.store, run_id, step_id)
-
-    def lines() -> Iterator[dict[str, Any]]:
-        with feeds.watch(("documents", *paths), lambda: LiveDocuments(paths)) as feed:
-            since, problem = feed.wait_until_known(), None
-            while not feed.is_stopping:
-                news = feed.wait(since, 0.0 if problem is None else KEEP_ALIVE_S)
-                line: dict[str, Any] = {"changed": len(news.keys)} if news.keys else {}
-                if news.problem != problem:
-                    line["problem"] = problem = news.problem
-                since = news.version
-                yield line
-                time.sleep(LEAST_PAUSE_S)
-
-    return _stream(lines())
-
-
-def _paths_of_step(store: Store, run_id: str, step_id: str) -> list[str]:
-    """Return the paths of a step's node and of the one that creates its items, or of an item."""
-    item = parse_item_id(step_id)
-    if item is None:
-        return [step_path(run_id, step_id), step_path(run_id, expander_id(step_id))]
-    expander = store.get([step_path(run_id, expander_id(item.each))])[0]
-    if expander is None:
-        raise Failure(f"run {run_id} has no step {item.each} with `forEach`")
-    return [step_path(run_id, item_id(item.each, item.index, step_record(expander).expansion))]
-
-
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
-def _feeds() -> Feeds:
+def this_feeds() -> Feeds:
+    """Return the console's feeds, or refuse."""
     feeds = this_console().feeds
     if feeds is None:
         raise Failure("this console shows what is stored in a folder, which does not change while it is shown")
     return feeds
 
 
-def _since(feed: Feed[Any], after: str) -> int:
+def version_after(feed: Feed[Any], after: str) -> int:
     """Return the version that a viewer has shown, or 0 if it has shown another feed's."""
     name, _, version = after.partition(".")
     return int(version) if name == feed.name and version.isdecimal() and version.isascii() else 0
 
 
-def _stream(lines: Iterator[dict[str, Any]]) -> Response:
-    """Return an answer that ends with the lines; a line without members keeps the connection alive."""
+def stream(lines: Iterator[dict[str, Any]]) -> Response:
+    """Return an answer that ends with the lines; a line without members keeps the connection alive.
+
+    After a line with a `problem`, the page connects again if the answer ends; an `error` is final.
+    """
 
     def encoded() -> Iterator[str]:
         try:
@@ -316,8 +341,9 @@ def _stream(lines: Iterator[dict[str, Any]]) -> Response:
                 yield f"{json.dumps(line, separators=(',', ':'))}\n" if line else "\n"
         except Exception as error:
             # The answer has begun, so its status cannot say so.
-            if (sentence := explain(error)) is None:
+            sentence = error.format_message() if isinstance(error, Failure) else explain(error)
+            if sentence is None:
                 raise
-            yield f"{json.dumps({'error': sentence})}\n"
+            yield f"{json.dumps({'problem' if is_temporary(error) else 'error': sentence})}\n"
 
     return Response(encoded(), mimetype="application/x-ndjson")

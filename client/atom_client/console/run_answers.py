@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from atom_client.text import clip
-from atom_client.views.as_json import moment_text, step_object
+from atom_client.text import between, clip
+from atom_client.views.as_json import items_object, moment_text, rounded_seconds
 from atom_client.views.lines import line_text
+from atom_client.views.next_steps import find_next, next_sentence
 from atom_client.views.run_facts import run_facts
 from atom_client.views.run_list import count_progress, timed_run
 from atom_client.views.step_list import count_line, remark, unstopped_jobs
 from atom_client.views.summary import verdict
 from atom_client.views.why_run import HEADINGS, explain_run, run_explanation
+from atom_workflows.core.item_ids import shown_id
+from atom_workflows.core.kinds import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from atom_client.views.items import ItemsPage
     from atom_client.views.loops import LoopView
     from atom_client.views.seen import Seen
     from atom_workflows.core.records import RunRecord, StepRecord
     from atom_workflows.ports import Store
 
 _LONGEST_REMARK: Final = 300
+_HEADINGS: Final = {
+    **HEADINGS,
+    "item": "Failed items, the first few of each step:",
+    "tolerated_item": "Failed items that were tolerated, the first few of each step:",
+}
+"""The command line names the command that shows all items; a step's page has them."""
+
+_MOST_OF_A_KIND: Final = 50
+"""The reasons of a kind that are sent: a run of 10,000 failed steps has as many."""
 
 
 def run_rows(store: Store, runs: Sequence[RunRecord], now: datetime) -> list[dict[str, Any]]:
@@ -37,31 +52,50 @@ def run_answer(seen: Seen) -> dict[str, Any]:
     """Return a run with what explains it, without its steps."""
     run, steps = seen.run, seen.steps
     line = [] if seen.line is None else [line_text(run, seen.line, seen.now)]
+    following = find_next(seen)
     return {
         "run": timed_run(run, seen.now),
         "facts": [list(fact) for fact in run_facts(run, now=seen.now)],
         "verdict": [*verdict(run, steps, now=seen.now, loops=seen.loops), *line],
         "count": f"{count_line(steps, run.step_count)}." if run.step_count else "",
-        "why": {**run_explanation(seen, explain_run(seen)), "headings": HEADINGS},
+        "why": _why(seen),
+        "next": [one.as_fields() for one in following],
+        "next_text": next_sentence(following),
         "unstopped": list(unstopped_jobs(steps)),
         "as_of": moment_text(seen.now),
     }
 
 
-def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> list[dict[str, Any]]:
-    """Return steps as objects of JSON output, but with only the members that say something.
+def _why(seen: Seen) -> dict[str, Any]:
+    """Return a run's explanation with its first reasons of each kind, and the numbers of the others in `more`."""
+    counts: Counter[str] = Counter()
+    reasons = []
+    for reason in explain_run(seen):
+        counts[reason.kind] += 1
+        if counts[reason.kind] <= _MOST_OF_A_KIND:
+            reasons.append(reason)
+    more = {kind: count - _MOST_OF_A_KIND for kind, count in counts.items() if count > _MOST_OF_A_KIND}
+    return {**run_explanation(seen, reasons), "headings": _HEADINGS, "more": more}
 
-    There may be 10,000 of them. `remark` takes the place of the message.
+
+def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> list[dict[str, Any]]:
+    """Return steps with the members that lists of steps show, named as in JSON output.
+
+    There may be 10,000 of them, so a member that says nothing is left out. `remark` takes the place of the message.
     """
     rows = []
     for step in steps:
-        # A duration of zero says something.
-        row = {
-            name: value
-            for name, value in step_object(step).items()
-            if value is not None and value is not False and value not in ("", [])
-        }
-        row.pop("message", None)
+        row: dict[str, Any] = {"id": shown_id(step.id), "state": step.state.value}
+        if step.attempt:
+            row["attempts"] = step.attempt
+        if step.started_at is not None:
+            row["started_at"] = moment_text(step.started_at)
+            if step.finished_at is not None:
+                row["duration_s"] = rounded_seconds(between(step.started_at, step.finished_at))
+        if step.phase is Phase.FINALLY:
+            row["phase"] = step.phase.value
+        if step.tolerated:
+            row["tolerated"] = True
         loop = loops.get(step.id)
         if said := clip(remark(step, loop), _LONGEST_REMARK):
             row["remark"] = said
@@ -69,3 +103,16 @@ def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> lis
             row["items"] = {**loop.as_fields(), "text": loop.describe()}
         rows.append(row)
     return rows
+
+
+def items_answer(run: RunRecord, page: ItemsPage) -> dict[str, Any]:
+    """Return a page of items as the page shows it."""
+    found = items_object(run, page)
+    return {**found, "items": item_rows(page.items), "text": page.loop.describe()}
+
+
+def item_rows(items: Iterable[StepRecord]) -> list[dict[str, Any]]:
+    """Return items as `step_rows` returns steps, each with its index and value."""
+    items = list(items)
+    rows = zip(step_rows(items, {}), items, strict=True)
+    return [{**row, "index": item.index, "item": json.loads(item.item or "null")} for row, item in rows]

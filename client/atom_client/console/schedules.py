@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
 from atom_client.console.app import answer, this_console
+from atom_client.console.feeds import Feed, Feeds
 from atom_client.console.given import Given
+from atom_client.console.live import stream, this_feeds
 from atom_client.errors import Misuse
 from atom_client.planning.requests import require_object
+from atom_client.views.as_json import moment_text
+from atom_client.views.live_schedules import LiveScheduleNames, LiveSchedules
 from atom_client.views.schedules import (
     next_objects,
     pause_preview,
@@ -28,8 +34,12 @@ from atom_workflows.errors import ScheduleNotFound
 
 schedules = Blueprint("schedules", __name__)
 
+NOTHING_STARTS: Final = "No platform is up in this folder, so these schedules start no runs."
 _MOST_INSTANTS: Final = 100
 _USUAL_INSTANTS: Final = 5
+_LOOK_S: Final = 0.25
+_CLOCK_S: Final = 5.0
+"""The next times are computed again this often, since they pass by themselves."""
 
 
 @schedules.get("/schedules")
@@ -38,21 +48,97 @@ def show_schedules() -> Response:
 
     With `deleted=1`, those of deleted files are included.
     """
-    services, now = this_console().services, this_console().services.clock.now()
-    with_deleted = request.args.get("deleted") == "1"
-    found = [one for one in list_schedules(services) if with_deleted or one.deleted_at is None]
-    return answer(
+    console, now = this_console(), this_console().services.clock.now()
+    with ExitStack() as leaving:
+        found = list_schedules(console.services) if console.feeds is None else _Watched(console.feeds, leaving).files()
+    objects = _objects(found, now, with_deleted=_with_deleted())
+    stopped = "" if console.own_platforms is None else NOTHING_STARTS
+    return answer({"files": objects, "stopped": stopped, "as_of": moment_text(now)})
+
+
+def _objects(found: Iterable[FileSchedules], now: datetime, *, with_deleted: bool) -> list[dict[str, Any]]:
+    return [
         {
-            "files": [
-                {
-                    **schedule_objects(one),
-                    "next": [] if one.deleted_at else next_objects(one, now, _USUAL_INSTANTS),
-                    "change_lines": [change_line(change) for change in reversed(one.changes)],
-                }
-                for one in found
-            ]
+            **schedule_objects(one),
+            "next": [] if one.deleted_at else next_objects(one, now, _USUAL_INSTANTS),
+            "change_lines": [change_line(change) for change in reversed(one.changes)],
         }
-    )
+        for one in found
+        if with_deleted or one.deleted_at is None
+    ]
+
+
+def _with_deleted() -> bool:
+    return request.args.get("deleted") == "1"
+
+
+class _Watched:
+    """The schedules of all files, as one viewer watches them."""
+
+    def __init__(self, feeds: Feeds, leaving: ExitStack) -> None:
+        self._feeds = feeds
+        self._leaving = leaving
+        self.names = leaving.enter_context(feeds.watch("schedules", LiveScheduleNames))
+        self._ids: tuple[str, ...] = ()
+        self._feed: Feed[LiveSchedules] | None = None
+        self._left = leaving.enter_context(ExitStack())
+
+    def files(self) -> list[FileSchedules]:
+        """Return the newest schedules, by path."""
+        self.names.wait_until_known()
+        with self.names.locked() as state:
+            ids = tuple(sorted(state.ids))
+        if ids != self._ids:
+            self._left.close()
+            self._ids, self._feed = ids, None
+            if ids:
+                self._feed = self._left.enter_context(
+                    self._feeds.watch(("schedules", *ids), lambda: LiveSchedules(ids))
+                )
+        if self._feed is None:
+            return []
+        self._feed.wait_until_known()
+        with self._feed.locked() as state:
+            return state.files
+
+    @property
+    def version(self) -> int:
+        """Grows when something has changed."""
+        return self.names.version + (0 if self._feed is None else self._feed.version)
+
+    @property
+    def problem(self) -> str:
+        """Why the schedules may be out of date, if they may."""
+        feeds: list[Feed[Any]] = [self.names, *([] if self._feed is None else [self._feed])]
+        return next(filter(None, (feed.wait(feed.version, 0.0).problem for feed in feeds)), "")
+
+
+# Not below /schedules, as the other streams.
+@schedules.get("/live/schedules")
+def follow_schedules() -> Response:
+    """Stream the files whose schedules change, also by the clock; `paths` has those of all files, in order."""
+    console, feeds, with_deleted = this_console(), this_feeds(), _with_deleted()
+
+    def lines() -> Iterator[dict[str, Any]]:
+        with ExitStack() as leaving:
+            watched, shown, problem = _Watched(feeds, leaving), dict[str, Any](), None
+            version, looked_at = -1, 0.0
+            yield {}
+            while not watched.names.is_stopping:
+                files, line = watched.files(), dict[str, Any]()
+                if watched.version != version or time.monotonic() - looked_at >= _CLOCK_S:
+                    version, looked_at, now = watched.version, time.monotonic(), console.services.clock.now()
+                    objects = {one["path"]: one for one in _objects(files, now, with_deleted=with_deleted)}
+                    changed = [one for path, one in objects.items() if shown.get(path) != one]
+                    if changed or shown.keys() != objects.keys():
+                        line = {"files": changed, "paths": list(objects), "as_of": moment_text(now)}
+                    shown = objects
+                if watched.problem != problem:
+                    line["problem"] = problem = watched.problem
+                yield line
+                time.sleep(_LOOK_S)
+
+    return stream(lines())
 
 
 @schedules.get("/schedules/next")

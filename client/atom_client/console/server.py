@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
+import click
+from click.globals import pop_context, push_context
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from atom_client.console.actions import actions
 from atom_client.console.app import Console, create_app
 from atom_client.console.files import files
 from atom_client.console.graphs import graphs
+from atom_client.console.histories import histories
 from atom_client.console.letters import letters
 from atom_client.console.live import live
+from atom_client.console.live_steps import live_steps
+from atom_client.console.marks import marks
 from atom_client.console.runs import runs
 from atom_client.console.schedules import schedules
 from atom_client.console.starts import starts
 from atom_client.console.timelines import timelines
+from atom_client.text import mark_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,14 +33,42 @@ if TYPE_CHECKING:
     from flask import Flask
 
 HOST: Final = "127.0.0.1"
-BLUEPRINTS: Final = [runs, live, graphs, timelines, actions, starts, files, schedules, letters]
+BLUEPRINTS: Final = [
+    *(runs, live, live_steps, histories, graphs, timelines),
+    *(actions, marks, starts, files, schedules, letters),
+]
 
 
-class _Quiet(WSGIRequestHandler):
-    """Handles requests without logging each one to the terminal."""
+class _Handler(WSGIRequestHandler):
+    """Handles requests without logging each one to the terminal.
+
+    They are handled in other threads than the command's, but messages name the command's options.
+    """
+
+    of_command: ClassVar[click.Context | None] = None
+
+    def run_wsgi(self) -> None:
+        """Answer within the context of the command."""
+        if self.of_command is None:
+            return super().run_wsgi()
+        push_context(self.of_command)
+        try:
+            return super().run_wsgi()
+        finally:
+            pop_context()
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Print nothing."""
+
+
+def _marking_times(app: WSGIApplication) -> WSGIApplication:
+    """Mark the times in the answers of an application, each of which has a thread of its own."""
+
+    def answered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        mark_times()
+        return app(environ, start_response)
+
+    return answered
 
 
 class ConsoleServer:
@@ -42,14 +77,16 @@ class ConsoleServer:
     def __init__(self, console: Console, *, port: int = 0) -> None:
         self.app = create_app(console, BLUEPRINTS)
         self._feeds = console.feeds
-        self._listen(self.app, console.token, port)
+        self._listen(_marking_times(self.app), console.token, port)
 
     def _listen(self, app: WSGIApplication, token: str, port: int) -> None:
-        self._server = make_server(HOST, port, app, threaded=True, request_handler=_Quiet)
-        self._server.daemon_threads = True  # type: ignore[attr-defined]  # of socketserver.ThreadingMixIn
+        handler = type("Handler", (_Handler,), {"of_command": click.get_current_context(silent=True)})
+        # If Werkzeug opened the port itself, it would print its own advice and exit if the port is taken.
+        with socket.create_server((HOST, port)) as opened:
+            self._server = make_server(HOST, port, app, threaded=True, request_handler=handler, fd=opened.fileno())
         self._thread = threading.Thread(target=self._server.serve_forever, name="console", daemon=True)
         # A fragment is never sent to a server, and so appears in no log.
-        self.address = f"http://{HOST}:{self._server.server_port}/#token={token}"
+        self.address = f"http://{HOST}:{self._server.port}/#token={token}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -73,7 +110,7 @@ class LaterConsoleServer(ConsoleServer):
         self._made: Flask | None = None
         self._making = threading.Lock()
         self._feeds = None
-        self._listen(self._answer, token, 0)
+        self._listen(_marking_times(self._answer), token, 0)
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         with self._making:

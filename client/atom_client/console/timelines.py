@@ -9,10 +9,9 @@ from typing import Final
 from flask import Blueprint, Response
 
 from atom_client.console.app import answer, this_console
-from atom_client.console.live import nodes_of
+from atom_client.console.live import run_and_nodes
 from atom_client.graph.folding import Fold, fold_steps
 from atom_client.views.as_json import moment_text
-from atom_client.views.run_references import require_run
 from atom_client.views.timeline import (
     WORDS,
     Part,
@@ -35,8 +34,7 @@ def show_timeline(run_id: str) -> Response:
     Bars are flat lists of a part's number, its start and its end, in milliseconds since `begin`.
     """
     console, now = this_console(), this_console().services.clock.now()
-    run = require_run(console.services.store, run_id)
-    nodes = nodes_of(console, run)
+    run, nodes = run_and_nodes(console, run_id)
     timeline = lay_out_times(run, nodes, now)
     path = find_critical_path(timeline)
     picture = console.pictures.keep(run, nodes)
@@ -53,7 +51,10 @@ def show_timeline(run_id: str) -> Response:
             "steps": [row.step.id for row in timeline.rows],
             "states": [row.step.state.value for row in timeline.rows],
             "bars": _flat_bars(timeline),
-            "fans": [[numbers[one.id] for one in node.members] for node in folded if node.is_folded],
+            # Retention may have deleted steps of a graph that is known.
+            "fans": [
+                [numbers[one.id] for one in node.members if one.id in numbers] for node in folded if node.is_folded
+            ],
             "path": [
                 {
                     "step": one.id,

@@ -13,9 +13,10 @@ milliseconds later each minute.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, fields
+from dataclasses import fields
 from datetime import timedelta
 from math import ceil, isclose
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from atom_client.cost.usage import Tally
@@ -33,10 +34,11 @@ _MEASURES: Final = frozenset({"message_bytes", "dispatched_s", "watched_s", "too
 
 _OLD: Final = timedelta(days=365)
 
-_NAMES: Final = tuple(one.name for one in fields(Tally))
-
 _Counts: TypeAlias = tuple[Any, ...]
 """The fields of a tally, in order."""
+
+_NAMES: Final = tuple(one.name for one in fields(Tally))
+_counts_of: Final[Callable[[Tally], _Counts]] = attrgetter(*_NAMES)
 
 
 class IdleTime:
@@ -47,21 +49,21 @@ class IdleTime:
         self._functions = functions
         self._run_id = run_id
         self._count = count
-        self._extra: _Counts = astuple(Tally())
+        self._extra: _Counts = _counts_of(Tally())
         self._last: _Counts = self._extra
         # What each tick has used since idle time began, newest last.
         self._seen: list[_Counts] = []
 
     def total(self) -> Tally:
         """Return all counts, including those for the skipped time."""
-        return Tally(*(round(one + more, 3) for one, more in zip(astuple(self._count()), self._extra, strict=True)))
+        return Tally(*(round(one + more, 3) for one, more in zip(_counts_of(self._count()), self._extra, strict=True)))
 
     def skip(self) -> None:
         """Skip ticks that would repeat earlier ones, until a job changes.
 
         Must be called right before each tick. Does nothing if no such pattern has been found.
         """
-        counts = astuple(self._count())
+        counts = _counts_of(self._count())
         took = tuple(now - last for now, last in zip(counts, self._last, strict=True))
         self._last = counts
         self._seen = [*self._seen, took] if self._is_idle() else []

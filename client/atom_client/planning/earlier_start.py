@@ -17,13 +17,13 @@ from atom_workflows.messages.start import StartRequested
 from atom_workflows.ports import Store
 
 _DIFFERENCES: Final = {
-    "params": "with different params (--param)",
-    "labels": "with different labels (--label)",
-    "tr_url": "with a different Task Runner (--tr-url)",
-    "scheduled_at": "as of a different time (--at)",
-    "no_queue": "with a different --no-queue setting",
+    "params": ("with different params", "--param"),
+    "labels": ("with different labels", "--label"),
+    "tr_url": ("with a different Task Runner", "--tr-url"),
+    "scheduled_at": ("as of a different time", "--at"),
+    "no_queue": ("with a different choice to wait in its group", "--no-queue"),
 }
-"""The ways in which a run already started with the key can differ from the new request.
+"""The ways in which a run already started with the key can differ from the new request, and the options for them.
 
 Any difference not listed here is one between their workflow files.
 """
@@ -41,10 +41,12 @@ class EarlierStart:
     invalid: RunRecord | None = None
 
 
-def find_earlier_start(store: Store, request: RunRequest, event: StartRequested) -> EarlierStart:
+def find_earlier_start(
+    store: Store, request: RunRequest, event: StartRequested, *, names_options: bool = True
+) -> EarlierStart:
     """Look up the run that was already started with the request's key.
 
-    Rejects a key that belongs to a different run.
+    Rejects a key that belongs to a different run, in a sentence that may name the command line's options.
     """
     try:
         run = read_run(store, request.run_id)
@@ -56,10 +58,10 @@ def find_earlier_start(store: Store, request: RunRequest, event: StartRequested)
         return EarlierStart(invalid=run)
     if what := difference(run, event):
         file = f"of a different {name_of(request.workflow_path)}, or of this file before it was changed"
-        raise Misuse(
-            f"--key {name_of(request.run_key)} was already used for run {run.id} {_DIFFERENCES.get(what, file)}; "
-            "give each run its own key"
-        )
+        difference_text, option = _DIFFERENCES.get(what, (file, ""))
+        named = f" ({option})" if option and names_options else ""
+        key = f"{'--key' if names_options else 'the key'} {name_of(request.run_key)}"
+        raise Misuse(f"{key} was already used for run {run.id} {difference_text}{named}; give each run its own key")
     return EarlierStart(is_started=True)
 
 

@@ -22,6 +22,7 @@ from atom_workflows.core.records import RunRecord
 from atom_workflows.core.workflow import Template, Workflow
 from atom_workflows.documents import definition_path
 from atom_workflows.errors import InvalidParams, SourceNotFound
+from atom_workflows.language.limits import MAX_FILE_BYTES
 from atom_workflows.messages.fields import SCHEMA_OF_REPAIRS
 
 
@@ -57,7 +58,10 @@ def find_own_file(services: Services, run: RunRecord, *, advice: str) -> FoundFi
         said = f"run {run.id} does not store its file, and this folder has no unchanged {name_of(path)}"
         with_path = Path(path).name
         try:
-            content = Path(with_path).read_bytes()
+            # Whoever starts runs chooses the name. Reading a pipe would never end.
+            found = Path(with_path)
+            is_readable = found.is_file() and found.stat().st_size <= MAX_FILE_BYTES
+            content = found.read_bytes() if is_readable else b""
         except (OSError, ValueError):
             content = b""
         if hashlib.sha256(text_of(content, path).encode()).hexdigest() == run.digest:
@@ -76,14 +80,21 @@ def text_of(content: bytes, name: str) -> str:
         raise Misuse(f"{name_of(name)} is not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
-def plan_repair(
-    services: Services, earlier: RunRecord, file: FoundFile, workflow: Workflow, params: Mapping[str, str]
+def plan_repair(  # noqa: PLR0913 (what a request of a repair is made of)
+    services: Services,
+    earlier: RunRecord,
+    file: FoundFile,
+    workflow: Workflow,
+    params: Mapping[str, str],
+    *,
+    key: str = "",
 ) -> tuple[ReusePlan, dict[str, Any]]:
     """Plan a new run that keeps steps of an ended one.
 
     Returns the plan and the message that requests the run.
 
-    `params` are the texts of the parameters to change. The message's digest makes the start function refuse it once
+    `params` are the texts of the parameters to change. `key` is that of the new run, in place of a random one: the same
+    request, published twice, starts one run. The message's digest makes the start function refuse it once
     the ended run has changed. Raises `InvalidParams`, or `RunStateError` if the run cannot be repaired.
     """
     read = read_params(GivenParams(texts=params), workflow)
@@ -95,7 +106,7 @@ def plan_repair(
         raise InvalidParams(tuple(f"there is no param `{name:.60}`; the workflow has no params" for name in params))
     body = {
         "workflow_path": str(earlier.source.get("path", "")),
-        "run_key": uuid.uuid4().hex,
+        "run_key": key or uuid.uuid4().hex,
         "schema": SCHEMA_OF_REPAIRS,
         "repairs": earlier.id,
         **file.fields,

@@ -38,13 +38,14 @@ class CancelPlan:
 
     @property
     def digest(self) -> str:
-        """What the user has seen of the run.
+        """What the user has seen of the run and chosen.
 
         Steps that make progress in the meantime do not change it.
         """
         run = self.run
         main = run.main_state.value if run.main_state else ""
-        return f"{run.state.value}/{run.retries}/{main}/{run.stop.kind.value if run.stop else ''}"
+        stop = run.stop.kind.value if run.stop else ""
+        return f"{run.state.value}/{run.retries}/{main}/{stop}/{'now' if self.now else ''}"
 
     def sentences(self) -> Iterator[str]:
         """Yield what would happen."""
@@ -96,13 +97,16 @@ def plan_cancellation(store: Store, run: RunRecord, *, now: bool) -> CancelPlan:
     )
 
 
-def cancelled_lines(store: Store, run_id: str) -> Iterator[str]:
-    """Yield sentences about a run whose cancellation has been requested."""
+def cancelled_lines(store: Store, run_id: str, *, sooner: str = "--now ends the run without them") -> Iterator[str]:
+    """Yield sentences about a run whose cancellation has been requested.
+
+    `sooner` says how to end it without its steps under `finally`.
+    """
     run, show = read_run(store, run_id), with_place(f"runs show {run_id}")
     if run is not None and not run.state.is_terminal:
         yield (
             f"Run {run_id} is being cancelled: no more jobs from its main part will be submitted, and its steps under "
-            f"`finally` will run. `{show}` shows them; --now ends the run without them."
+            f"`finally` will run. `{show}` shows them; {sooner}."
         )
         return
     yield f"Run {run_id} is cancelled: no more jobs will be submitted."

@@ -237,6 +237,7 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
 
 def body_text(letter: DeadLetter) -> str:
     """Return the event's content, decoded and safe to print."""
+    prints = with_place(f"dead-letters show {shlex.quote(letter.id)} --json")
     body = letter.body
     if body is None:
         text = letter.data.decode("utf-8", "backslashreplace")
@@ -247,7 +248,7 @@ def body_text(letter: DeadLetter) -> str:
         text = json.dumps(body, indent=2, ensure_ascii=False)
     text = escaped(text[: LONGEST_BODY + 1])
     if len(text) > LONGEST_BODY:
-        return f"{text[:LONGEST_BODY]}…\n({len(letter.data):,} bytes in all; --json prints them)"
+        return f"{text[:LONGEST_BODY]}…\n({len(letter.data):,} bytes in all; `{prints}` prints them)"
     return text or "(empty)"
 
 

@@ -6,7 +6,7 @@ Only the first failed items are read, and a page of them where users ask for one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -144,14 +144,23 @@ def read_page(store: Store, loop: LoopView, *, number: int, size: int) -> ItemsP
 
     Besides the page, reads the indexes of at most `_MOST_RANKED` failed items and `_MOST_RANKED` items under way.
     """
-    step, expander = loop.step, loop.expander
+    shown, pages = choose_indexes(store, loop, number=number, size=size)
+    items = [step_record(found) for found in store.get(item_paths(loop, shown)) if found is not None]
+    return ItemsPage(loop=loop, items=items, number=number, pages=pages)
+
+
+def choose_indexes(store: Store, loop: LoopView, *, number: int, size: int) -> tuple[list[int], int]:
+    """Return the indexes of the items on a page, in their order, and how many pages there are."""
     ranks = {**_rank(store, loop, UNDER_WAY, rank=1), **_rank(store, loop, _FAILED, rank=0)}
-    total = expander.items if loop.is_expanded else 0
+    total = loop.expander.items if loop.is_expanded else 0
     order = sorted(range(total), key=lambda index: (ranks.get(index, _LAST_RANK), index))
-    shown = order[(number - 1) * size : number * size]
-    paths = [step_path(step.run_id, item_id(step.id, index, expander.expansion)) for index in shown]
-    items = [step_record(found) for found in store.get(paths) if found is not None]
-    return ItemsPage(loop=loop, items=items, number=number, pages=max(1, -(-total // size)))
+    return order[(number - 1) * size : number * size], max(1, -(-total // size))
+
+
+def item_paths(loop: LoopView, indexes: Iterable[int]) -> list[str]:
+    """Return the paths of some of a step's items."""
+    step, expansion = loop.step, loop.expander.expansion
+    return [step_path(step.run_id, item_id(step.id, index, expansion)) for index in indexes]
 
 
 def _rank(store: Store, loop: LoopView, states: Sequence[StepState], *, rank: int) -> dict[int, int]:

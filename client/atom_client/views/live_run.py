@@ -27,6 +27,7 @@ class LiveRun:
 
     def __init__(self, run: RunRecord) -> None:
         self.run = run
+        self.is_deleted = False
         self.nodes: dict[str, StepRecord] = {}
 
     @property
@@ -50,7 +51,10 @@ class LiveRun:
         if number == _RUN:
             for document in (*batch.added, *batch.changed):
                 self.run = run_record(document)
-            return [THE_RUN] if batch.added or batch.changed else []
+            if batch.added or batch.changed or batch.removed:
+                self.is_deleted = bool(batch.removed)
+                return [THE_RUN]
+            return []
         for path in batch.removed:
             self.nodes.pop(path.rpartition("/")[2], None)
         return self._apply_nodes(step_record(one) for one in (*batch.added, *batch.changed))

@@ -11,11 +11,11 @@ from atom_workflows.listening import Batch, Bookmark, Listener, Listening
 from atom_workflows.ports import Document
 
 MOST_RUNS = 100
-"""The newest runs that a list follows; pages with older runs are read again."""
+"""The newest or open runs that a list follows; pages with other runs are read again."""
 
 
 class LiveRuns:
-    """The documents of runs by id, among which those are that someone wants to see. Not thread-safe."""
+    """Run documents by id, including the wanted ones. Not thread-safe."""
 
     def __init__(self, wanted: RunFilter) -> None:
         self._wanted = wanted
@@ -41,6 +41,18 @@ class LiveRuns:
         self.runs |= news
         return [*news, *(path.rpartition("/")[2] for path in batch.removed)]
 
+    @property
+    def is_full(self) -> bool:
+        """True if there may be more such runs, one of which takes the place of a run that leaves."""
+        return len(self.runs) >= MOST_RUNS
+
+    @property
+    def note(self) -> str:
+        """A sentence for those who look at more open runs than are followed, or ""."""
+        if not self._wanted.states or not self.is_full:
+            return ""
+        return f"Only {MOST_RUNS} of the open runs are followed; what changes in others shows at the next refresh."
+
     def open_ids(self) -> set[str]:
         """Return the ids of the runs that have not ended."""
         return {one.id for one in self.runs.values() if one.fields.get("state") in OPEN_STATES}
@@ -52,12 +64,13 @@ class LiveRuns:
 
 
 class LiveDocuments:
-    """Some documents of which only it matters that they have changed. Not thread-safe."""
+    """Some documents of which only it matters that they have changed, with their states. Not thread-safe."""
 
     size = 1
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
+        self.states: dict[str, object] = {}
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
         """Listen to the documents."""
@@ -65,4 +78,5 @@ class LiveDocuments:
 
     def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
         """Return the paths of the documents that have changed."""
+        self.states |= {one.path: one.fields.get("state") for one in (*batch.added, *batch.changed)}
         return [*(one.path for one in (*batch.added, *batch.changed)), *batch.removed]

@@ -1,4 +1,4 @@
-"""The parameters of a workflow as the fields of a form."""
+"""The parameters of a workflow, or the outputs of a step, as the fields of a form."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from atom_workflows.core.records import StepRecord
 from atom_workflows.core.workflow import JsonValue, Param, Template
-from atom_workflows.expressions.types import OrNull, describe, write_type
+from atom_workflows.expressions.types import ANY, OrNull, Type, describe, write_type
 
 _NAMED: Final = re.compile(r"`params\.([A-Za-z_][A-Za-z0-9_]*)|there is no param `([^`]*)`")
 
@@ -38,9 +39,31 @@ def param_objects(params: Iterable[Param], values: Mapping[str, JsonValue] | Non
     ]
 
 
-def as_typed(value: Any) -> str:
+def output_objects(step: StepRecord) -> list[dict[str, Any]]:
+    """Return the fields of a form for the outputs that a step declares."""
+    return [
+        {
+            "name": name,
+            "type": write_type(kind),
+            "type_text": describe(kind),
+            "may_be_null": isinstance(kind, OrNull),
+            "required": not isinstance(kind, OrNull),
+            "default": "null" if isinstance(kind, OrNull) else None,
+            "computed": None,
+            "value": None,
+            "description": "",
+            "limits": {},
+            "choices": [],
+        }
+        for name, kind in step.outputs.items()
+    ]
+
+
+def as_typed(value: Any, type: Type | None = None) -> str:  # noqa: A002  # the natural name
     """Return a value as a person would type it for `--param`."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # Where a text may be any value, it is typed as JSON.
+    is_plain = isinstance(value, str) and getattr(type, "of", type) != ANY
+    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
 
 
 def _choices(param: Param) -> Iterator[Any]:

@@ -37,6 +37,8 @@ class Asked:
     workflow: Workflow
     given: Mapping[str, Any]
     start: Start
+    # Plan a run that is about to be started: its file's schedules do not matter.
+    is_start: bool = False
 
 
 def heading_lines(asked: Asked) -> Iterator[str]:
@@ -52,8 +54,8 @@ def heading_lines(asked: Asked) -> Iterator[str]:
         value = _group(asked)
         of = f" of the group `{one_line(value)}`" if value else ""
         yield f"  at most {counted(rules.limit, 'run')}{of} in progress at the same time; {rules_text(rules)}"
-    instants = {"a run that is started at this time": asked.start.at}
-    if workflow.schedules:
+    instants = {"this run" if asked.is_start else "a run that is started at this time": asked.start.at}
+    if workflow.schedules and not asked.is_start:
         calendars = (Calendar(cron=one.cron, zone=workflow.timezone) for one in workflow.schedules)
         due = [at for calendar in calendars for at in islice(calendar.upcoming(asked.start.at), 1)]
         instants = {"the next scheduled run": min(due)} if due else instants

@@ -34,15 +34,17 @@ MOST_PRICED: Final = 60
 _RUN_ID: Final = "run.id".join(MARKS)
 
 
-def ask_for_plan(workflow: Workflow, given: GivenParams, *, at: datetime, env: Mapping[str, str]) -> Asked:
-    """Return the request to plan a run at this time.
+def ask_for_plan(
+    workflow: Workflow, given: GivenParams, *, at: datetime, env: Mapping[str, str], is_start: bool = False
+) -> Asked:
+    """Return the request to plan a run at this time; `is_start` if it is about to be started.
 
     Raises `InvalidParams` with every problem.
     """
     run = provisional_run(workflow, labels={}, run_id=_RUN_ID, now=at)
     values = checked_params(given, workflow, run)
     bound = bind_values(workflow, values, run) if workflow.params else {}
-    return Asked(workflow=workflow, given=values, start=Start(params=bound, at=at, env=env))
+    return Asked(workflow=workflow, given=values, start=Start(params=bound, at=at, env=env), is_start=is_start)
 
 
 def price_of_run(content: bytes, asked: Asked, plan: Plan, settings: Settings) -> float | None:
@@ -81,7 +83,7 @@ def planned_lines(asked: Asked, plan: Plan) -> Iterator[str]:
         yield "\nOUTPUTS"
         yield from value_lines(plan.outputs)
         yield from ([f"  {one_line(plan.output_error)}"] if plan.output_error else [])
-    if asked.workflow.schedules:
+    if asked.workflow.schedules and not asked.is_start:
         yield "\nSCHEDULES"
         lines = instant_lines(asked.workflow.schedules, asked.workflow.timezone, asked.start.at)
         yield from (f"  {line}" for line in lines)

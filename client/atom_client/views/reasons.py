@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line, zone_of
+from atom_client.text import between, clip, counted, lasted, listing, local_time, marked_time, one_line
 from atom_workflows.core.graph import MAIN_END_ID
 from atom_workflows.core.kinds import LANGUAGE_SCHEMA, NodeKind, Phase
 from atom_workflows.core.outcomes import clip as clip_message
@@ -139,7 +139,7 @@ def clock_time(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return "an unknown time"
     is_today = moment.astimezone().date() == now.astimezone().date()
-    return f"{moment.astimezone():%H:%M:%S} {zone_of(moment.astimezone())}" if is_today else local_time(moment)
+    return marked_time(moment, "%H:%M:%S") if is_today else local_time(moment)
 
 
 def last_start(run: RunRecord) -> datetime:

@@ -32,6 +32,23 @@ _MOST_MARKS: Final = 5
 AS_STARTED: Final = "using the file as it was when the run was started. If the file has changed, add --with FILE."
 
 
+class RerunWords(NamedTuple):
+    """What the choices of a retry are called where they are made.
+
+    `first` and `only` are followed by the items that were chosen; `step` stands for a step that was, if given.
+    """
+
+    heading: Sequence[str] = HEADING
+    first: str = "--from"
+    only: str = "--only"
+    step: str = ""
+    reruns_all: str = "--from runs everything after a step again"
+    adds_failed: str = "add --failed to run unsuccessful steps again, too"
+
+
+OF_COMMANDS: Final = RerunWords()
+
+
 class Chosen(NamedTuple):
     """What a user chooses for a retry: the steps of `--from` and `--only`, and `--failed`."""
 
@@ -53,6 +70,7 @@ class RerunPlan:
     nodes: Mapping[str, StepRecord]
     again: frozenset[str]
     selection: Selection | None
+    words: RerunWords = OF_COMMANDS
 
     @property
     def has_never_begun(self) -> bool:
@@ -150,22 +168,19 @@ class RerunPlan:
             they, their, steps = ("It", "its", "step") if len(names) == 1 else ("They", "their", "steps")
             yield (
                 f"{listing(names)} will be kept although the preceding {steps} will run again. {they} will keep "
-                f"{their} old results even if the inputs change; --from runs everything after a step again."
+                f"{their} old results even if the inputs change; {self.words.reruns_all}."
             )
         if failed:
             stay, fails = "stays" if len(failed) == 1 else "stay", fails_again(self.run)
-            yield (
-                f"{listing(failed)} {stay} unsuccessful, so the run will {fails}; add --failed to run unsuccessful "
-                "steps again, too."
-            )
+            yield f"{listing(failed)} {stay} unsuccessful, so the run will {fails}; {self.words.adds_failed}."
         yield from self.about_marks()
 
     def _why(self, step: StepRecord) -> str:
         selection, expander = self.selection or Selection(), self.nodes.get(expander_id(step.id))
         own = {step.id, *([] if expander is None else [expander.id])}
-        for option, names in (("--from", selection.first), ("--only", selection.only)):
+        for option, names in ((self.words.first, selection.first), (self.words.only, selection.only)):
             if own & set(names):
-                return option
+                return self.words.step or option
             items = [name for name in names if name in self.nodes and self.nodes[name].each == step.id]
             if items and (expander is None or expander.id not in self.again):
                 return f"{option} {', '.join(shown_id(name) for name in items[:3])}{', …' if len(items) > 3 else ''}"  # noqa: PLR2004 - a few
@@ -207,7 +222,7 @@ def fails_again(run: RunRecord) -> str:
     return "fail again" if run.state is RunState.FAILED else "fail"
 
 
-def plan_rerun(services: Services, run: RunRecord, chosen: Chosen) -> RerunPlan:
+def plan_rerun(services: Services, run: RunRecord, chosen: Chosen, words: RerunWords = OF_COMMANDS) -> RerunPlan:
     """Determine what a retry would run again.
 
     Raises `Failure` if a named step does not exist, and `RunStateError` if the run cannot be retried.
@@ -225,4 +240,4 @@ def plan_rerun(services: Services, run: RunRecord, chosen: Chosen) -> RerunPlan:
         hint = items_text(nodes, error.name) or hint
         raise Failure(f"{error} in run {run.id}; {hint}" if error.name else str(error)) from error
     again = steps_to_rerun(nodes, retries=run.retries + 1, selection=selection)
-    return RerunPlan(run=run, nodes=nodes, again=frozenset(again), selection=selection)
+    return RerunPlan(run=run, nodes=nodes, again=frozenset(again), selection=selection, words=words)

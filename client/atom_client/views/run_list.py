@@ -32,6 +32,9 @@ from atom_workflows.run_documents import run_record
 MOST_RUNS_LOOKED_AT: Final = 10_000
 """The maximum number of runs that a search reads, without their parameters and errors."""
 
+MOST_TEXTS_SEARCHED: Final = 1_000
+"""The maximum number of runs in which a text is searched for: someone is typing, and each letter searches again."""
+
 OPEN_STATES: Final = (RunState.QUEUED, RunState.SEEDING, RunState.RUNNING)
 FAILED_STATES: Final = (RunState.FAILED, RunState.INVALID)
 
@@ -58,7 +61,8 @@ class RunOrder(StrEnum):
 class RunFilter:
     """The runs to list: those that meet all of the given conditions.
 
-    `workflow` is the name or the file of a workflow, and `id_begins` is a prefix of run ids.
+    `workflow` is the name or the file of a workflow, and `id_begins` is a prefix of run ids. `text` occurs in the id,
+    the name of the workflow, its file or a label, whatever the case.
     """
 
     states: Sequence[RunState] = ()
@@ -66,25 +70,36 @@ class RunFilter:
     labels: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None
     id_begins: str = ""
+    text: str = ""
     order: RunOrder = RunOrder.CREATED
 
     @property
     def has_conditions(self) -> bool:
         """True if any condition is given."""
-        return bool(self.states or self.workflow or self.labels or self.since or self.id_begins)
+        return bool(self.states or self.workflow or self.labels or self.since or self.id_begins or self.text)
 
-    def matches(self, run: Mapping[str, Any]) -> bool:
-        """Return True if a run with these stored fields should be listed.
+    @property
+    def most_searched(self) -> int:
+        """The maximum number of runs to read."""
+        return MOST_TEXTS_SEARCHED if self.text else MOST_RUNS_LOOKED_AT
 
-        The prefix of its id is not checked, since the id is not a field.
-        """
+    def matches(self, document: Document) -> bool:
+        """Return True if the run in this document should be listed."""
+        run = document.fields
         labels = run.get("labels") or {}
         return (
-            (not self.states or run["state"] in self.states)
+            document.id.startswith(self.id_begins)
+            and self._has_text(document.id, run)
+            and (not self.states or run["state"] in self.states)
             and (not self.workflow or self._is_of_workflow(run))
             and all(labels.get(name) == value for name, value in self.labels.items())
             and (self.since is None or run["created_at"] >= self.since)
         )
+
+    def _has_text(self, run_id: str, run: Mapping[str, Any]) -> bool:
+        labels = [f"{name}={value}" for name, value in (run.get("labels") or {}).items()]
+        texts = [run_id, run.get("workflow") or "", run.get("source", {}).get("path") or "", *labels]
+        return any(self.text.casefold() in str(text).casefold() for text in texts)
 
     def _is_of_workflow(self, run: Mapping[str, Any]) -> bool:
         if is_file(self.workflow) and started_from(str(run.get("source", {}).get("path", "")), self.workflow):
@@ -124,7 +139,7 @@ def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, n
     begin = (number - 1) * size
     if wanted.has_conditions or wanted.order is not RunOrder.CREATED:
         candidates, is_complete = _candidates(store, wanted)
-        found = [one for one in known_runs(candidates, unreadable) if wanted.matches(one.fields)]
+        found = [one for one in known_runs(candidates, unreadable) if wanted.matches(one)]
         found.sort(key=lambda one: _rank(one.fields, wanted.order, now), reverse=True)
         total = len(found)
         _require_page(number, size, total)
@@ -158,6 +173,18 @@ class NoSuchPage(Misuse):
         super().__init__(f"--page {number} does not exist: there {pages_text(pages, size, 'run')}")
 
 
+class TooFar(Misuse):
+    """A page is too far from both ends of the list to be read."""
+
+    def __init__(
+        self, number: int, *, name: str = "--page", advice: str = "--since TIME, --state or --workflow lists fewer runs"
+    ) -> None:
+        super().__init__(
+            f"{name} {number:,} is more than {MOST_RUNS_LOOKED_AT:,} runs from either end of the list, which is too "
+            f"far to read; {advice}"
+        )
+
+
 def count_runs(store: Store) -> int:
     """Return how many runs there are."""
     return store.count(Query(collection=RUNS))
@@ -179,10 +206,7 @@ def _newest(store: Store, total: int, begin: int, size: int) -> list[Document]:
     skips = total - end if is_from_oldest else begin
     if skips > MOST_RUNS_LOOKED_AT:
         page = begin // size + 1
-        raise Misuse(
-            f"--page {page} is more than {MOST_RUNS_LOOKED_AT:,} runs from either end of the list, which is too far to "
-            "read; --since TIME, --state or --workflow lists fewer runs"
-        )
+        raise TooFar(page)
     order: Sequence[tuple[str, Any]] = [("created_at", "ascending" if is_from_oldest else "descending")]
     skipped = Query(collection=RUNS, order_by=order, limit=min(skips, PAGE) or 1, fields=("created_at",))
     last = next(islice(read_pages(store, skipped), skips - 1, None), None) if skips else None
@@ -193,11 +217,20 @@ def _newest(store: Store, total: int, begin: int, size: int) -> list[Document]:
 
 def _candidates(store: Store, wanted: RunFilter) -> tuple[list[Document], bool]:
     """Return the runs to search, and whether no other run can match."""
-    where = wanted.conditions()
-    most = MOST_RUNS_LOOKED_AT
+    where, most = wanted.conditions(), wanted.most_searched
     if wanted.id_begins:
         begun = list(islice(_that_begin_with(store, wanted.id_begins), most + 1))
         return begun[:most], len(begun) <= most
+    if wanted.text:
+        # An id may be much older than the newest runs; of those that begin alike, only a page is read.
+        begun = list(islice(_that_begin_with(store, wanted.text), PAGE))
+        newest, is_complete = _search(store, wanted, where, most)
+        return list({one.path: one for one in (*newest, *begun)}.values()), is_complete
+    return _search(store, wanted, where, most)
+
+
+def _search(store: Store, wanted: RunFilter, where: Sequence[Condition], most: int) -> tuple[list[Document], bool]:
+    """Return the runs that meet the conditions, or else the newest ones, and whether no other run can match."""
     if where and wanted.since is None:
         matching = Query(collection=RUNS, where=where, limit=most + 1)
         if store.count(matching) <= most:
@@ -306,6 +339,8 @@ def describe_none(wanted: RunFilter) -> str:
     conditions = []
     if wanted.id_begins:
         conditions.append(f"has an id that begins with {name_of(wanted.id_begins)}")
+    if wanted.text:
+        conditions.append(f"has {name_of(wanted.text)} in its id, workflow, file or labels")
     if wanted.states:
         conditions.append(f"is {' or '.join(wanted.states)}")
     if wanted.workflow:

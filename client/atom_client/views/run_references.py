@@ -45,7 +45,9 @@ def require_run(store: Store, text: str) -> RunRecord:
 
     Raises the same errors as `full_run_id`.
     """
-    run_id = full_run_id(store, text)
+    if is_beginning_of_id(text) and (run := read_run(store, text)) is not None:
+        return run
+    run_id = _id_meant(store, text)
     run = read_run(store, run_id)
     if run is None:
         raise RunNotFound(run_id)
@@ -76,6 +78,13 @@ def full_run_id(store: Store, text: str) -> str:
     Raises `Misuse` if the string is empty. Raises `Failure` if it could refer to several runs, if there is no run yet,
     or if no run matches but a similar id exists, and `RunNotFound` if there is no similar id either.
     """
+    if is_beginning_of_id(text) and read_run(store, text) is not None:
+        return text
+    return _id_meant(store, text)
+
+
+def _id_meant(store: Store, text: str) -> str:
+    """Return the id of the run that is meant by a text other than its id; see `full_run_id`."""
     if not text.strip():
         raise Misuse(
             f"the run's id is empty; `{with_place('runs list')}` lists the ids, and their first characters are enough"
@@ -85,13 +94,10 @@ def full_run_id(store: Store, text: str) -> str:
     if is_file(text):
         # A workflow's name may look like a file, too.
         return _newest_of_file(store, text) or _newest_of_workflow(store, text) or _never_run(text)
-    is_like_id = is_beginning_of_id(text)
-    if is_like_id and read_run(store, text) is not None:
-        return text
     newest = _newest_of_workflow(store, text)
     if newest is not None:
         return _unless_ambiguous(store, text, newest)
-    candidates = _that_begin_with(store, text) if is_like_id else []
+    candidates = _that_begin_with(store, text) if is_beginning_of_id(text) else []
     if not candidates:
         raise _not_found(store, text)
     ids = [document.id for document in candidates]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from atom_client.views.lines import Line
@@ -17,7 +18,7 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """The data read about a run: its document, its nodes by id, and when the checker last queried jobs.
 
@@ -34,9 +35,9 @@ class Seen:
     loops: Mapping[str, LoopView] = field(default_factory=dict)
     items: Sequence[StepRecord] = ()
 
-    @property
-    def steps(self) -> list[StepRecord]:
-        """The user's steps."""
+    @cached_property
+    def steps(self) -> Sequence[StepRecord]:
+        """The user's steps, sorted once: there may be 10,000 of them."""
         return in_order(self.nodes.values())
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -90,7 +90,7 @@ def loop_failed(step: StepRecord) -> bool:
     return step.last_kind == OutcomeKind.ITEMS
 
 
-def unstopped_jobs(steps: Sequence[StepRecord]) -> Iterator[str]:
+def unstopped_jobs(steps: Iterable[StepRecord]) -> Iterator[str]:
     """Yield lines about jobs that may still be running."""
     for step in steps:
         if step.unstopped:

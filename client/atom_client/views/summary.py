@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from atom_client.deployment import with_place
-from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line
+from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line, with_stop
 from atom_client.views.delays import held_back_lines, stuck_lines
 from atom_client.views.loops import without_first
 from atom_client.views.reasons import failure_words, group_skipped, last_start, tries_of
@@ -136,7 +136,8 @@ def _failures(steps: Sequence[StepRecord], loops: Mapping[str, LoopView]) -> Ite
     """
     failed = [step for step in steps if step.state is StepState.FAILED and not step.tolerated]
     for step in failed[:MOST_FAILURES]:
-        yield f"Step `{step.id}` {_how_it_failed(step, has_items=step.id in loops and bool(loops[step.id].failed))}."
+        has_items = step.id in loops and bool(loops[step.id].failed)
+        yield with_stop(f"Step `{step.id}` {_how_it_failed(step, has_items=has_items)}")
         yield from _items_that_failed(step, loops)
     if len(failed) > MOST_FAILURES:
         yield f"{counted(len(failed) - MOST_FAILURES, 'more step')} failed."
@@ -153,7 +154,7 @@ def _items_that_failed(step: StepRecord, loops: Mapping[str, LoopView]) -> Itera
     """Yield a line for each of a step's first failed items."""
     if (loop := loops.get(step.id)) is not None:
         for item in loop.failed:
-            yield f"  `{shown_id(item.id)}` {_how_it_failed(item)}."
+            yield with_stop(f"  `{shown_id(item.id)}` {_how_it_failed(item)}")
         if loop.more_failed:
             all_of = with_place(f"runs show {step.run_id} --items {step.id}")
             yield f"  … and {loop.more_failed:,} more; `{all_of}` shows them first."

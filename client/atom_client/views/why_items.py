@@ -79,11 +79,17 @@ def _places_of(loop: LoopView) -> str:
     return f"`maxParallel` is {one_line(most.text) if isinstance(most, Template) else f'{most:,}'}"
 
 
-def item_facts(item: StepRecord, loop: LoopView) -> Iterator[tuple[str, str]]:
-    """Yield the facts that apply only to items, each with a label."""
+WHOLE: Final = "`--json` prints all"
+
+
+def item_facts(item: StepRecord, loop: LoopView, *, whole: str = WHOLE) -> Iterator[tuple[str, str]]:
+    """Yield the facts that apply only to items, each with a label.
+
+    `whole` says where all of a long value is.
+    """
     yield "of", f"`{loop.step.id}`, item {item.index} of {loop.counts.total or 0:,} (numbered from 0)"
     text = clip(clean(item.item), _LONGEST_VALUE)
-    yield "item", f"{text} (`--json` prints all)" if text.endswith("…") else text
+    yield "item", f"{text} ({whole})" if text.endswith("…") else text
 
 
 def why_item_waits(loop: LoopView | None) -> str:

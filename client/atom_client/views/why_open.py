@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
+from operator import or_
 from typing import Any, Final
 
 from atom_client.deployment import with_place
-from atom_client.text import counted, lasted, one_line
+from atom_client.text import counted, lasted, listing, one_line
 from atom_client.views.as_json import moment_text
 from atom_client.views.lines import line_facts, line_text
-from atom_client.views.loops import LoopView
 from atom_client.views.reasons import Reason, clock_time, message_of, named, since
 from atom_client.views.seen import Seen
 from atom_client.views.under_way import loop_progress_text, progress_text
@@ -96,15 +96,15 @@ def explain_waits(seen: Seen) -> Iterator[Reason]:
     under_way.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, step.claimed_at or seen.now, step.id))
     measured, others = under_way[:_MOST_MEASURED], under_way[_MOST_MEASURED:]
     of_file = (step for step in measured if step.kind is not NodeKind.ITEM)
-    behind: dict[str, list[str]] = {step.id: [] for step in measured}
-    behind |= {step.id: _find_behind(step, seen.nodes) for step in of_file}
-    measured.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, -len(behind[step.id])))
+    behind = dict.fromkeys((step.id for step in measured), 0)
+    behind |= count_behind(of_file, seen.nodes)
+    measured.sort(key=lambda step: (oddity_of(step, now=seen.now) is None, -behind[step.id]))
     not_accepted: dict[str, list[StepRecord]] = {}
     for step in (*measured, *others):
         if step.state is StepState.DISPATCHING and step.deferrals and not step.awaits_earlier:
             not_accepted.setdefault(message_of(step), []).append(step)
         else:
-            yield _waits_for(step, seen.now, behind.get(step.id), seen.loops.get(step.id))
+            yield _waits_for(step, seen, behind.get(step.id))
     for said, steps in not_accepted.items():
         again = min((step.due_at for step in steps if step.due_at), default=None)
         tried = max(step.deferrals for step in steps)
@@ -122,24 +122,56 @@ def explain_waits(seen: Seen) -> Iterator[Reason]:
     yield from _is_anything_stuck(seen, nothing=not (under_way or released))
 
 
-def _find_behind(step: StepRecord, nodes: Mapping[str, StepRecord]) -> list[str]:
-    """Return the steps that wait for a step, directly or indirectly, nearest first."""
+def count_behind(steps: Iterable[StepRecord], nodes: Mapping[str, StepRecord]) -> dict[str, int]:
+    """Return how many of the user's steps wait for each of these steps, directly or indirectly."""
+    # Each node is visited once, after those behind it, whose sets are unions of bits: many steps have thousands of
+    # steps behind them, most of them the same ones.
+    sets: dict[str, int] = {}
+    opened: set[str] = set()
+    roots = {step.id: _waiting(step, nodes) for step in steps}
+    stack = [node for waiting in roots.values() for node in waiting]
+    while stack:
+        node = stack[-1]
+        if node.id in opened:
+            stack.pop()
+            if node.id not in sets:
+                own = 0 if is_internal(node.id) else 1 << len(sets)
+                sets[node.id] = own | _union(sets, _waiting(node, nodes))
+        else:
+            opened.add(node.id)
+            stack += [one for one in _waiting(node, nodes) if one.id not in opened]
+    return {name: _union(sets, waiting).bit_count() for name, waiting in roots.items()}
+
+
+def _waiting(step: StepRecord, nodes: Mapping[str, StepRecord]) -> list[StepRecord]:
+    """Return the nodes that wait for a node directly."""
+    found = (nodes.get(name) for name in step.dependents)
+    return [node for node in found if node is not None and node.state is StepState.PENDING]
+
+
+def _union(sets: Mapping[str, int], nodes: Iterable[StepRecord]) -> int:
+    return reduce(or_, (sets.get(node.id, 0) for node in nodes), 0)
+
+
+def _nearest_behind(step: StepRecord, nodes: Mapping[str, StepRecord]) -> list[str]:
+    """Return the first few steps that wait for a step, nearest first."""
     found: dict[str, None] = {}
-    pending = deque(step.dependents)
-    while pending:
-        name = pending.popleft()
-        node = nodes.get(name)
-        if name not in found and node is not None and node.state is StepState.PENDING:
-            found[name] = None
-            pending += node.dependents
-    return [name for name in found if not is_internal(name)]
+    pending, named_ones = deque(_waiting(step, nodes)), list[str]()
+    while pending and len(named_ones) < _MOST_BEHIND:
+        node = pending.popleft()
+        if node.id not in found:
+            found[node.id] = None
+            named_ones += [] if is_internal(node.id) else [node.id]
+            pending += _waiting(node, nodes)
+    return named_ones
 
 
-def _waits_for(step: StepRecord, now: datetime, behind: Sequence[str] | None, loop: LoopView | None) -> Reason:
-    holds = ""
+def _waits_for(step: StepRecord, seen: Seen, behind: int | None) -> Reason:
+    now, loop, holds = seen.now, seen.loops.get(step.id), ""
     if behind:
-        are = "is" if len(behind) == 1 else "are"
-        holds = f"; {counted(len(behind), 'step')} {are} waiting for it: {named(behind, _MOST_BEHIND)}"
+        are = "is" if behind == 1 else "are"
+        names = listing(_nearest_behind(step, seen.nodes), most=_MOST_BEHIND, total=behind)
+        holds = f"; {counted(behind, 'step')} {are} waiting for it: {names}"
     progress = progress_text(step, now) if loop is None else loop_progress_text(loop, now)
     text = f"`{shown_id(step.id)}` {progress}{holds}"
     facts: dict[str, Any] = {
@@ -150,7 +182,7 @@ def _waits_for(step: StepRecord, now: datetime, behind: Sequence[str] | None, lo
         "job_state": step.job_state,
         "since": moment_text(step.claimed_at),
         "next_at": moment_text(step.due_at) if step.state is StepState.RETRYING or step.unanswered else None,
-        "holds_up": None if behind is None else len(behind),
+        "holds_up": behind,
     }
     if odd := oddity_of(step, now=now):
         facts["odd"] = odd.kind.value

@@ -11,7 +11,7 @@ from shlex import quote
 from typing import Any, Final
 
 from atom_client.deployment import with_place
-from atom_client.text import between, clean, clip, counted, lasted, local_time, one_line
+from atom_client.text import between, clean, clip, counted, lasted, local_time, one_line, with_stop
 from atom_client.views.as_json import moment_text, step_object
 from atom_client.views.queries import NodeReader
 from atom_client.views.reasons import (
@@ -29,7 +29,7 @@ from atom_client.views.reasons import (
 from atom_client.views.seen import StepSeen
 from atom_client.views.steps_before import find_before, find_chain
 from atom_client.views.under_way import loop_progress_text, progress_text
-from atom_client.views.why_items import item_facts, loop_facts, why_item_waits
+from atom_client.views.why_items import WHOLE, item_facts, loop_facts, why_item_waits
 from atom_workflows.core.consistency import is_under_way
 from atom_workflows.core.graph import MAIN_END_ID, is_internal
 from atom_workflows.core.item_ids import shown_id
@@ -112,7 +112,7 @@ def step_headline(seen: StepSeen) -> str:
         Fate.TOLERATED: lambda: f"{failure_text(step)}; allowFailure tolerates it, so the run continues",
     }
     name = f"Item `{shown_id(step.id)}`" if seen.is_item else f"Step `{step.id}`"
-    return f"{name} {where.get(fate, lambda: failure_text(step))()}."
+    return with_stop(f"{name} {where.get(fate, lambda: failure_text(step))()}")
 
 
 def _how_it_succeeded(step: StepRecord, took: str) -> str:
@@ -171,9 +171,12 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
     yield from inputs_and_outputs(seen)
 
 
-def deciding_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
-    """Yield the facts that explain a step's state, each with a label."""
-    yield from item_facts(seen.step, seen.loop) if seen.is_item and seen.loop else ()
+def deciding_facts(seen: StepSeen, *, whole: str = WHOLE) -> Iterator[tuple[str, str]]:
+    """Yield the facts that explain a step's state, each with a label.
+
+    `whole` says where all of a long value is.
+    """
+    yield from item_facts(seen.step, seen.loop, whole=whole) if seen.is_item and seen.loop else ()
     yield from kept_facts(seen.step)
     yield from mark_facts(seen.step)
     yield from _what_decides(seen)
@@ -291,7 +294,7 @@ def sent_body(step: StepRecord) -> Any:
 
 def _json_text(value: Any) -> str:
     text = clip(clean(json.dumps(value, ensure_ascii=False)), _LONGEST_VALUE)
-    return f"{text} (`--json` prints all)" if text.endswith("…") else text
+    return f"{text} ({WHOLE})" if text.endswith("…") else text
 
 
 # -- for programs ----------------------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
+from atom_client.text import listing
 from atom_client.views.as_json import rounded_seconds
 from atom_client.views.counted_reads import CountedReads
 from atom_client.views.queries import PAGE, in_order, may_have_items, read_pages
@@ -57,6 +58,8 @@ class WorkflowHistory:
     runs: Sequence[PastRun]
     documents: int
     is_complete: bool
+    # The ids of runs that a newer version wrote, which are left out.
+    unreadable: Sequence[str] = ()
 
     def as_fields(self, now: datetime) -> dict[str, Any]:
         """Return the history for JSON output.
@@ -70,12 +73,7 @@ class WorkflowHistory:
             "runs": [
                 {
                     **timed_run(past.run, now),
-                    "cells": None
-                    if past.steps is None
-                    else {
-                        step.id: [step.state.value, rounded_seconds(taken_by(step, now)), step.attempt]
-                        for step in past.steps
-                    },
+                    "cells": None if past.steps is None else cells_of(past.steps, now),
                 }
                 for past in self.runs
             ],
@@ -93,6 +91,8 @@ class WorkflowHistory:
                 f"The steps of {which} are not shown: a history reads at most {MOST_STEPS_READ:,} steps. Open a run to "
                 "see its steps."
             )
+        if self.unreadable:
+            sentences.append(f"Not shown, since a newer version wrote them: {listing(self.unreadable)}.")
         if not self.is_complete:
             sentences.append(
                 f"The workflow has more than {MOST_RUNS_SEARCHED:,} runs, so only those among the newest "
@@ -101,34 +101,63 @@ class WorkflowHistory:
         return " ".join(sentences)
 
 
-def read_workflow_history(store: Store, workflow: str, *, most_runs: int) -> WorkflowHistory:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRuns:
+    """The newest runs of all workflows, newest first, as far as they are known.
+
+    `are_all` is True if there are no other runs. `nodes` returns a run's nodes if they are known.
+    """
+
+    newest: Sequence[Document] = ()
+    are_all: bool = False
+    nodes: Callable[[RunRecord], Sequence[StepRecord] | None] = lambda _: None
+
+
+def cells_of(steps: Iterable[StepRecord], now: datetime) -> dict[str, list[Any]]:
+    """Return the state, the duration and the attempts of steps, by id."""
+    return {step.id: [step.state.value, rounded_seconds(taken_by(step, now)), step.attempt] for step in steps}
+
+
+def read_workflow_history(
+    store: Store,
+    workflow: str,
+    *,
+    most_runs: int,
+    known: KnownRuns | None = None,
+) -> WorkflowHistory:
     """Return the newest runs of a workflow with their steps.
 
-    Reads the steps of the newest runs first, until all are read or the limit is reached.
+    Reads the steps of the newest runs first, until all are read or the limit is reached. What is `known` is not read
+    again.
     """
-    reads = CountedReads(store)
-    ids, is_complete = _find_newest(reads, workflow, most_runs)
-    documents = [document for document in reads.get([run_path(one) for one in ids]) if document is not None]
+    reads, known = CountedReads(store), known or KnownRuns()
+    by_id = {document.id: document for document in known.newest if document.fields.get("workflow") == workflow}
+    ids, is_complete = list(by_id)[:most_runs], known.are_all or len(by_id) >= most_runs
+    if not is_complete:
+        ids, is_complete = _find_newest(reads, workflow, most_runs)
+    found = reads.get([run_path(one) for one in ids if one not in by_id])
+    by_id |= {document.id: document for document in found if document is not None}
+    documents = [by_id[one] for one in ids if one in by_id]
     past: list[PastRun] = []
-    left = MOST_STEPS_READ
-    for run in map(run_record, known_runs(documents, [])):
+    left, unreadable = MOST_STEPS_READ, list[str]()
+    for run in map(run_record, known_runs(documents, unreadable)):
         # Once one run does not fit, older ones are not read either: in a grid, a gap looks as if nothing had happened.
-        nodes = _read_steps(reads, run, left) if run.step_count <= left else None
+        nodes = (known.nodes(run) or _read_steps(reads, run, left)) if run.step_count <= left else None
         is_whole = nodes is not None and len(nodes) < left
         left = left - len(nodes) if nodes is not None and is_whole else 0
-        past.append(
-            PastRun(run=run, steps=in_order(map(step_record, nodes)) if nodes is not None and is_whole else None)
-        )
-    return WorkflowHistory(workflow=workflow, runs=past, documents=reads.documents, is_complete=is_complete)
+        past.append(PastRun(run=run, steps=in_order(nodes) if nodes is not None and is_whole else None))
+    return WorkflowHistory(
+        workflow=workflow, runs=past, documents=reads.documents, is_complete=is_complete, unreadable=unreadable
+    )
 
 
-def _read_steps(store: Store, run: RunRecord, most: int) -> list[Document] | None:
+def _read_steps(store: Store, run: RunRecord, most: int) -> list[StepRecord] | None:
     """Return up to `most` nodes, or None if none may be read."""
     if run.state in {RunState.INVALID, RunState.SKIPPED}:
         return []
     where: list[Condition] = [("kind", "in", _SHOWN)] if may_have_items(run) else []
     query = Query(collection=steps_path(run.id), where=where, limit=most, fields=_STEP_FIELDS)
-    return store.query(query) if most else None
+    return list(map(step_record, store.query(query))) if most else None
 
 
 def _find_newest(store: Store, workflow: str, most: int) -> tuple[list[str], bool]:

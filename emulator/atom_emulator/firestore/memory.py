@@ -28,6 +28,9 @@ _COUNT: Final = Aggregation(kind=AggregationKind.COUNT)
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 """The exact types of most values, which need neither copying nor conversion."""
 
+_UNCHANGEABLE: Final = _PLAIN | {datetime}
+"""The exact types of most stored values that need no copying."""
+
 
 class MemoryStore:
     """Implements `atom_workflows.ports.Store`. Stored data is never shared with the caller.
@@ -215,8 +218,10 @@ def to_document(record: Record) -> Document:
 def _copy(value: Any) -> Any:
     """Return a copy of a stored value, whose types are exact."""
     if type(value) is dict:
-        return {name: item if type(item) in _PLAIN else _copy(item) for name, item in value.items()}
-    return list(map(_copy, value)) if type(value) is list else value
+        return {name: item if type(item) in _UNCHANGEABLE else _copy(item) for name, item in value.items()}
+    if type(value) is list:
+        return [item if type(item) in _UNCHANGEABLE else _copy(item) for item in value]
+    return value
 
 
 def _normalize(value: Any) -> Any:
@@ -224,13 +229,14 @@ def _normalize(value: Any) -> Any:
 
     Google's client does the same when it encodes a value.
     """
-    if isinstance(value, Mapping):
-        return {str(name): item if type(item) in _PLAIN else _normalize(item) for name, item in value.items()}
+    # The check for a mapping comes last of these, as it takes longest.
     if isinstance(value, list | tuple):
-        return [_normalize(item) for item in value]
+        return [item if type(item) in _PLAIN else _normalize(item) for item in value]
     if isinstance(value, datetime):
         moment = value if value.tzinfo else value.replace(tzinfo=UTC)
         return moment.astimezone(UTC)
+    if isinstance(value, Mapping):
+        return {str(name): item if type(item) in _PLAIN else _normalize(item) for name, item in value.items()}
     for kind in (str, int, float):
         if isinstance(value, kind) and not isinstance(value, bool):
             return value if type(value) is kind else kind(value)

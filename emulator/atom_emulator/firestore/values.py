@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from atom_emulator.firestore.errors import InvalidArgument
 
@@ -96,11 +96,11 @@ def identical(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _text_size(value: str) -> int:
+def _text_size(value: str, _depth: int = 0) -> int:
     return (len(value) if value.isascii() else len(value.encode())) + 1
 
 
-def _int_size(value: int, _: int) -> int:
+def _int_size(value: int, _depth: int) -> int:
     if not -_INT64 <= value < _INT64:
         raise InvalidArgument(f"the integer {value} does not fit into 64 bits")
     return 8
@@ -111,7 +111,7 @@ def _list_size(value: list[Any], depth: int) -> int:
     for item in value:
         if type(item) is list:
             raise InvalidArgument("Cannot convert an array value in an array value.")
-        size += _size(item, depth + 1)
+        size += _SIZES[type(item)](item, depth + 1)
     return size
 
 
@@ -122,31 +122,33 @@ def _map_size(value: Mapping[str, Any], depth: int) -> int:
     for name, item in value.items():
         if not name:
             raise InvalidArgument("a field name is empty")
-        size += _text_size(name) + _size(item, depth + 1)
+        size += _text_size(name) + _SIZES[type(item)](item, depth + 1)
     return size
 
 
-_SIZES: Final[dict[type, Callable[[Any, int], int]]] = {
+_KNOWN: Final[dict[type, Callable[[Any, int], int]]] = {
     type(None): lambda _value, _depth: 1,
     bool: lambda _value, _depth: 1,
     int: _int_size,
     float: lambda _value, _depth: 8,
     datetime: lambda _value, _depth: 8,
-    str: lambda value, _: _text_size(value),
-    bytes: lambda value, _: len(value),
-    Reference: lambda value, _: name_size(value.path),
+    str: _text_size,
+    bytes: lambda value, _depth: len(value),
+    Reference: lambda value, _depth: name_size(value.path),
     GeoPoint: lambda _value, _depth: 16,
     list: _list_size,
     dict: _map_size,
 }
 
 
-def _size(value: Any, depth: int) -> int:
-    try:
-        measure = _SIZES[type(value)]
-    except KeyError:
-        raise InvalidArgument(f"a document cannot hold a {type(value).__name__}") from None
-    return measure(value, depth)
+class _Sizes(dict[type, Callable[[Any, int], int]]):
+    """How each type of value is measured, given its depth."""
+
+    def __missing__(self, kind: type) -> NoReturn:
+        raise InvalidArgument(f"a document cannot hold a {kind.__name__}")
+
+
+_SIZES: Final = _Sizes(_KNOWN)
 
 
 def name_size(path: str) -> int:

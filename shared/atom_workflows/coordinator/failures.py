@@ -120,7 +120,7 @@ def load_errors(services: Services, run: RunRecord) -> tuple[dict[str, Any], ...
         stopped = (StepState.CANCELLED.value, Phase.FINALLY.value)
         ended = (one for one in ended if (one.fields["state"], one.fields.get("phase")) != stopped)
     errors += [
-        {"step": shown_id(document.id), "message": clip(document.fields.get("message", ""))[:MAX_ERROR_TEXT]}
+        {"step": shown_id(document.id), "message": clip(document.fields.get("message", ""), MAX_ERROR_TEXT)}
         for document in islice(ended, MAX_ERRORS)
     ]
     return tuple(errors)

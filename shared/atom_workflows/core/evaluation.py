@@ -322,21 +322,25 @@ def read_declared(step: StepRecord, found: Mapping[str, Any]) -> dict[str, JsonV
 
     `found` holds the parsed outputs; those that the step does not declare are dropped.
     """
+    values, wrong = read_each_declared(step, found)
+    return "; ".join(wrong.values()) if wrong else values
+
+
+def read_each_declared(step: StepRecord, found: Mapping[str, Any]) -> tuple[dict[str, JsonValue], dict[str, str]]:
+    """Return a step's declared outputs as JSON values, and the problems of the others, both by name."""
     if not step.outputs:
-        return {}
+        return {}, {}
     from atom_workflows.expressions.types import OrNull, read_value, write_value  # noqa: PLC0415 (see above)
 
     zone = zone_of(step.constants)
     values: dict[str, JsonValue] = {}
-    wrong: list[str] = []
+    wrong: dict[str, str] = {}
     for name, kind in step.outputs.items():
         if name not in found and not isinstance(kind, OrNull):
-            wrong.append(f"`{name}` is missing")
+            wrong[name] = f"`{name}` is missing"
             continue
         try:
             values[name] = write_value(read_value(found.get(name), kind, zone=zone, drop_unknown=True))
         except ValueMismatch as error:
-            wrong.append(f"`{name}{error.path}` {error}")
-    if wrong:
-        return "; ".join(wrong)
-    return values
+            wrong[name] = f"`{name}{error.path}` {error}"
+    return values, wrong

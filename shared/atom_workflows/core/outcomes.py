@@ -164,6 +164,6 @@ def _plain_state(job_state: str) -> str:
     return job_state.strip().upper().removeprefix(_VERTEX_PREFIX)
 
 
-def clip(text: str) -> str:
-    """Shorten text to the maximum length of a message."""
-    return text if len(text) <= MAX_MESSAGE_LENGTH else text[: MAX_MESSAGE_LENGTH - 1] + "…"
+def clip(text: str, most: int = MAX_MESSAGE_LENGTH) -> str:
+    """Shorten text to the maximum length of a message, and mark that."""
+    return text if len(text) <= most else text[: most - 1] + "…"

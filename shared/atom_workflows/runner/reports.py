@@ -8,7 +8,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final
 
-from atom_workflows.core.outcomes import MAX_MESSAGE_LENGTH
+from atom_workflows.core.outcomes import MAX_MESSAGE_LENGTH, clip
 from atom_workflows.core.outputs import MAX_REASON_LENGTH
 
 
@@ -57,7 +57,7 @@ class JobReport:
         job: dict[str, Any] = {
             "state": self.state.value,
             "jobId": self.job_id,
-            "message": self.message[:MAX_MESSAGE_LENGTH],
+            "message": clip(self.message),
         }
         if self.state.is_terminal and self.outputs is not None:
             job["outputs"] = self.outputs

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator import batches
@@ -22,7 +23,7 @@ from atom_workflows.messages.internal import Tick
 from atom_workflows.ports import Document, Query, Store, Write, WriteResult
 from support.commands import cancel_run, retry_run
 from support.loops import RUN, each, start, step, workflow
-from support.mortal import Died, Fate, make_mortal
+from support.mortal import Died, Fate, deaths_at, make_mortal
 
 SIZE, PLACES = 9, 3
 
@@ -131,16 +132,15 @@ PLAYS = {
 }
 
 
-def deaths() -> list[object]:
-    """Return a death before and after each port call of each play."""
-    found: list[object] = []
+def deaths() -> list[ParameterSet]:
+    """Return the deaths that differ in each play."""
+    found = []
     for name, (script, options) in PLAYS.items():
         with pytest.MonkeyPatch.context() as patch:
             shrink(patch)
             fate = Fate()
             play(World(script), fate, **options)
-        numbers = [number for number, call in enumerate(fate.calls, 1) if call in {"commit", "publish"}]
-        found += [(name, number, after) for number in numbers for after in (False, True)]
+        found += [pytest.param(name, *one.values, id=f"{name}-{one.id}") for one in deaths_at(fate.calls)]
     return found
 
 

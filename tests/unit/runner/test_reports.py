@@ -55,9 +55,9 @@ def test_a_log_and_hints_may_be_named_in_any_state() -> None:
 
 
 def test_long_texts_are_cut_to_what_is_read() -> None:
-    """A message and a reason are no longer than what the coordinator keeps of them."""
+    """A message and a reason are no longer than what the coordinator keeps of them; a message ends with an ellipsis."""
     _, body = JobReport(job_id="job-1", state=JobState.FAILED, message="x" * 9000, reason="R" * 99).to_response()
-    assert (len(body["job"]["message"]), len(body["job"]["reason"])) == (2000, 64)
+    assert (body["job"]["message"], len(body["job"]["reason"])) == (f"{'x' * 1999}…", 64)
 
 
 @pytest.mark.parametrize("job_id", ["job-1", "", "x" * 3000])

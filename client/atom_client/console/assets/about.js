@@ -1,9 +1,7 @@
-// What the server says about this console: the platform, the user, and whether anything may be changed.
+// This console: the name of its platform, and why nothing may be changed, if so.
 
-export const about = { place: "", actor: "", read_only: false };
+export const about = { place: "", read_only: false, why_read_only: "" };
 
 export function learnAbout(found) {
   Object.assign(about, found);
 }
-
-export const READ_ONLY = "This console is read-only; start it without --read-only to change anything.";

@@ -1,50 +1,55 @@
-// What can be done to a run and to a step: buttons that open a dialog, which shows beforehand what will be done.
+// The actions on a run and on a step: buttons that open a dialog, which shows beforehand what will be done.
 
-import { about, READ_ONLY } from "./about.js";
+import { about } from "./about.js";
 import { go } from "./address.js";
 import { path } from "./api.js";
-import { openAction, reasonField } from "./dialog.js";
-import { clean } from "./format.js";
+import { choice, openAction, reasonField } from "./dialog.js";
+import { clean, sentence } from "./format.js";
+import { openMark } from "./mark.js";
 import { openRepair } from "./repair.js";
+import { OPEN_RUN_STATES } from "./states.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
-const ENDED = new Set(["SUCCEEDED", "FAILED", "CANCELLED", "INVALID", "SKIPPED"]);
+const NOT_BEGUN = "Its steps can be marked once it has begun.";
+const MARKED = { SUCCEEDED: "It has succeeded, so there is nothing to mark." };
 const NEVER_BEGUN = {
-  INVALID: "Its file is invalid, so none of its steps can run: fix the file and start it again.",
+  INVALID: "It could not begin, for the reason given here, so it has no steps that could run: fix that and start the file again.",
   SKIPPED: "It never began: start its workflow again.",
 };
 
-// Return the buttons for a run, as `--json` describes it; `redraw` is called once something was changed.
-export function runActions(run, redraw) {
-  const hasEnded = ENDED.has(run.state);
+// Return the buttons for a run, as `--json` describes it. `fixed` is why it cannot be changed, if it cannot, and `redraw`
+// is called once something was changed.
+export function runActions(run, redraw, fixed, steps) {
+  const hasEnded = !OPEN_RUN_STATES.has(run.state);
   const never = NEVER_BEGUN[run.state];
-  const file = /^gs:\/\//.test(run.source?.path) ? run.source.path : null;
   const buttons = hasEnded
     ? [
         ["Retry …", () => openRetry(run, redraw), never],
         ["Retry with an edited file or parameters …", () => openRepair(run, redraw), never],
-        ...(file ? [["Start the file again …", () => go(`#/start?${new URLSearchParams({ path: file })}`), ""]] : []),
+        ["Start the file again", () => go(`#/start?${new URLSearchParams({ again: run.id })}`), ""],
       ]
     : [["Cancel …", () => openCancel(run, redraw), ""]];
-  return toolbar("Actions on this run", buttons);
+  const mark = ["Mark a step …", () => openMark(run, redraw, { steps }), never ?? (run.started_at ? "" : NOT_BEGUN)];
+  return toolbar("Actions on this run", [...buttons, mark], fixed);
 }
 
 // Return the buttons for a step or an item of a run.
-export function stepActions(run, step, redraw = () => {}) {
-  const wait = ENDED.has(run.state) ? NEVER_BEGUN[run.state] : "It can run again once the run has ended.";
+export function stepActions(run, step, redraw, fixed) {
+  const wait = !OPEN_RUN_STATES.has(run.state) ? NEVER_BEGUN[run.state] : "It can run again once the run has ended.";
   return toolbar("Actions on this step", [
     ["Retry from here …", () => openRetry(run, redraw, { mode: "from", names: step.id }), wait],
     ["Retry only this …", () => openRetry(run, redraw, { mode: "only", names: step.id }), wait],
-  ]);
+    ["Mark …", () => openMark(run, redraw, { step: step.id }), NEVER_BEGUN[run.state] ?? MARKED[step.state] ?? ""],
+  ], fixed);
 }
 
 // Draw buttons, each [words, act, why it cannot be used]. The reasons are said once, after the buttons.
-export function toolbar(label, buttons) {
-  const shown = buttons.map(([words, act, why]) => [words, act, about.read_only ? READ_ONLY : why]);
+export function toolbar(label, buttons, fixed = about.why_read_only) {
+  const shown = buttons.map(([words, act, why]) => [words, act, fixed || why]);
   const reasons = [...new Set(shown.map(([, , why]) => why).filter(Boolean))];
   return html`<div class="toolbar" role="group" aria-label=${clean(label)}>
-    ${shown.map(([words, act, why]) => html`<button type="button" ?disabled=${Boolean(why)} @click=${act}>${words}</button>`)}
-    ${reasons.map((why) => html`<span class="quiet">${why}</span>`)}
+    ${shown.map(([words, act, why]) => html`<button type="button" aria-disabled=${why ? "true" : "false"} @click=${() => why || act()}>${words}</button>`)}
+    ${reasons.map((why) => html`<span class="quiet">${sentence(why)}</span>`)}
   </div>`;
 }
 
@@ -54,6 +59,7 @@ function openCancel(run, redraw) {
     confirm: "Cancel the run",
     isFinal: true,
     path: path`/runs/${run.id}/cancel`,
+    about: run.id,
     // Once the steps under `finally` run, they are all that is left to be ended.
     options: { now: Boolean(run.main_state), reason: "" },
     fields: (options, change) => html`
@@ -72,18 +78,13 @@ function openRetry(run, redraw, preset = {}) {
     title: `Retry run ${run.id}`,
     confirm: "Run these steps again",
     path: path`/runs/${run.id}/retry`,
+    about: run.id,
     options: { mode: succeeded ? "from" : "rest", names: "", failed: false, reason: "", ...preset },
     body: retryBody,
-    words: retryWords,
     missing: ({ mode, names }) => (mode === "rest" || names.trim() ? "" : "Name the steps first."),
     fields: (options, change) => retryFields(options, change, succeeded),
     after: redraw,
   });
-}
-
-// The preview has the words of the command line.
-function retryWords(text) {
-  return text.replace(/^--(from|only)$/, "it was named").replace(/add --failed to run/, "tick the box above to run");
 }
 
 // Ids have neither spaces nor commas in them.
@@ -103,14 +104,9 @@ function retryFields(options, change, succeeded) {
     ${named
       ? html`<label class="field"><span>Steps <span class="quiet">(ids, or items such as train[3])</span></span>
             <input type="text" spellcheck="false" autocomplete="off" .value=${options.names}
-              @input=${(event) => change({ names: event.target.value }, { soon: true })}></label>
+              @input=${(event) => change({ names: event.target.value }, { isTyping: true })}></label>
           <label class="check"><input type="checkbox" .checked=${options.failed}
             @change=${(event) => change({ failed: event.target.checked })}> also what did not succeed</label>`
       : ""}
     ${reasonField(options, change)}`;
-}
-
-function choice(name, value, words, options, change) {
-  return html`<label class="check"><input type="radio" name=${name} .checked=${options[name] === value}
-    @change=${() => change({ [name]: value })}> ${words}</label>`;
 }

@@ -24,6 +24,6 @@ export function withQuery(changes) {
 // Go to an address. With `replace`, the one before is forgotten: going back skips each letter of a search.
 export function go(hash, { replace = false } = {}) {
   if (hash === location.hash) return;
-  history[replace ? "replaceState" : "pushState"](null, "", hash);
+  history[replace ? "replaceState" : "pushState"](replace ? history.state : null, "", hash);
   dispatchEvent(new HashChangeEvent("hashchange"));
 }

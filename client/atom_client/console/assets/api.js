@@ -9,14 +9,43 @@ export class Refused extends Error {
   }
 }
 
-// Keep the token for this tab, and take it out of the address bar.
-export function adoptToken() {
-  const found = /^#token=([\w-]+)$/.exec(location.hash);
-  if (found) {
-    sessionStorage.setItem(KEY, found[1]);
-    history.replaceState(null, "", "#/runs");
-  }
-  return sessionStorage.getItem(KEY) !== null;
+const TOKEN = /^#token=([\w-]+)$/;
+
+export function hasToken() {
+  return TOKEN.test(location.hash);
+}
+
+// Keep the token for this tab, and take it out of the address bar. Return false if there is none.
+export async function adoptToken() {
+  const found = TOKEN.exec(location.hash);
+  if (found) history.replaceState(null, "", "#/runs");
+  else if (isForeign()) return false;
+  const token = found?.[1] ?? sessionStorage.getItem(KEY) ?? (await askOtherTabs());
+  if (token === null) return false;
+  sessionStorage.setItem(KEY, token);
+  tabs.onmessage = ({ data }) => {
+    if (data === WANTED) tabs.postMessage(token);
+  };
+  return true;
+}
+
+// A link on another page must bring the token itself: it may not choose what a reader of the console sees.
+function isForeign() {
+  const [opening] = performance.getEntriesByType("navigation");
+  return "foreign" in document.documentElement.dataset && opening?.type === "navigate";
+}
+
+// A link that was opened in a new tab begins without a token. Only pages of this server, at this port, hear each other.
+const tabs = new BroadcastChannel(KEY);
+const WANTED = "?";
+const MOST_WAIT_MS = 500;
+
+function askOtherTabs() {
+  return new Promise((resolve) => {
+    tabs.onmessage = ({ data }) => data !== WANTED && resolve(data);
+    setTimeout(() => resolve(null), MOST_WAIT_MS);
+    tabs.postMessage(WANTED);
+  });
 }
 
 function headers(more = {}) {
@@ -45,7 +74,7 @@ export async function post(path, body, signal) {
   return (await send(path, { ...options, body: JSON.stringify(body) })).json();
 }
 
-// Call `onLine` with each JSON line of an answer that never ends by itself.
+// Call `onLine` with each JSON line of an answer that does not end by itself; an empty line has no members.
 export async function follow(path, onLine, signal) {
   const response = await send(path, { headers: headers(), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -55,11 +84,11 @@ export async function follow(path, onLine, signal) {
     if (done) return;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
-    for (const line of lines) if (line) onLine(JSON.parse(line));
+    for (const line of lines) onLine(line ? JSON.parse(line) : {});
   }
 }
 
 // Build a path from a template: each value is escaped.
 export function path(parts, ...values) {
-  return parts.reduce((all, part, number) => all + encodeURIComponent(values[number - 1]) + part);
+  return parts.reduce((all, part, number) => all + encodeURIComponent(String(values[number - 1]).toWellFormed()) + part);
 }

@@ -2,9 +2,10 @@
 
 import { learnAbout } from "./about.js";
 import { address } from "./address.js";
-import { adoptToken, get } from "./api.js";
+import { adoptToken, get, hasToken } from "./api.js";
 import { closeDialog } from "./dialog.js";
-import { clean, ZONE } from "./format.js";
+import { clean, sentence, ZONE } from "./format.js";
+import { ageNotices } from "./notices.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
 import { deadLetter } from "./views/dead_letter.js";
 import { deadLetters } from "./views/dead_letters.js";
@@ -37,13 +38,16 @@ const TABS = [
   ["/dead-letters", "Dead letters"],
 ];
 
-const state = { about: null, view: null, opened: null, error: null, number: 0 };
-const place = (id) => document.getElementById(id);
+const state = { about: null, view: null, opened: null, error: null, number: 0, entry: "" };
+// Where the reader was in each entry of the browser's history, for going back.
+const positions = new Map();
+const byId = (id) => document.getElementById(id);
 
 async function show() {
   const number = ++state.number;
   const isCurrent = () => number === state.number;
   const { path, query } = address();
+  const position = changeEntry();
   const view = VIEWS.find(({ pattern }) => pattern.test(path));
   try {
     const params = view ? view.pattern.exec(path).slice(1).map((part) => part && decodeURIComponent(part)) : [];
@@ -52,6 +56,7 @@ async function show() {
     }
     if (!isCurrent()) return;
     closeDialog();
+    ageNotices();
     state.opened?.close?.();
     const isFirst = state.view === null;
     Object.assign(state, { view, opened: null, error: view ? null : "There is no such page." });
@@ -63,15 +68,31 @@ async function show() {
     if (!isCurrent()) return opened.close?.();
     state.opened = opened;
     draw();
-    // As on any page that a link opens: reading begins at its top.
-    if (!isFirst) place("content").focus({ preventScroll: true });
-    if (!isFirst) scrollTo(0, 0);
+    if (!isFirst) moveTo(position);
   } catch (error) {
     if (!isCurrent()) return;
     state.opened?.close?.();
     Object.assign(state, { opened: null, error: error.message });
     draw();
   }
+}
+
+// Remember where the reader was, and return where they were in the entry that is shown now, if they come back to it.
+function changeEntry() {
+  const focused = document.activeElement?.getAttribute("href");
+  positions.set(state.entry, { top: scrollY, focused });
+  // Links and scripts make entries without a name.
+  const { history } = window;
+  if (!history.state?.entry) history.replaceState({ entry: crypto.randomUUID() }, "");
+  state.entry = history.state.entry;
+  return positions.get(state.entry);
+}
+
+// As on any page that a link opens, reading begins at its top; going back leads to where it was left.
+function moveTo({ top = 0, focused = null } = {}) {
+  const link = focused && byId("content").querySelector(`a[href="${CSS.escape(focused)}"]`);
+  (link || byId("content")).focus({ preventScroll: true });
+  scrollTo(0, top);
 }
 
 function draw() {
@@ -83,20 +104,40 @@ function draw() {
         ([to, name]) => html`<li><a href="#${to}" aria-current=${path.startsWith(to) || (to === "/runs" && path.startsWith("/workflows/")) ? "page" : "false"}>${name}</a></li>`,
       )}</ul></nav>
       <span class="place">${state.about?.place ?? ""}${state.about?.read_only ? " · read-only" : ""}</span>`,
-    place("header"),
+    byId("header"),
   );
   const content = state.error
-    ? html`<h1>Not shown</h1><p class="problem" role="alert">${clean(state.error)}</p>`
+    ? html`<h1>Cannot show this page</h1><p class="problem" role="alert">${sentence(state.error)}</p>
+        <p><button type="button" @click=${tryAgain}>Try again</button></p>`
     : state.opened
       ? state.opened.render()
       : html`<p class="quiet">Loading …</p>`;
-  render(content, place("content"));
-  render(html`Times are in ${ZONE}.`, place("footer"));
+  const focused = document.activeElement;
+  render(content, byId("content"));
+  // A row that was moved has lost the focus.
+  if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+  render(html`Times are in ${ZONE}.`, byId("footer"));
+}
+
+function tryAgain() {
+  if (state.about === null) location.reload();
+  else show();
 }
 
 async function begin() {
-  if (!adoptToken()) {
-    state.error = "Open the address that `atom-workflows console` printed: it holds the token of this console.";
+  // A console that was started again has another token: its address may be opened in the tab of the earlier one.
+  addEventListener("hashchange", () => {
+    if (hasToken()) location.reload();
+    else if (state.about !== null) show();
+  });
+  byId("skip").addEventListener("click", (event) => {
+    // The address's fragment is that of a view.
+    event.preventDefault();
+    byId("content").focus();
+  });
+  window.history.scrollRestoration = "manual";
+  if (!(await adoptToken())) {
+    state.error = "Open the address that `atom-workflows console` printed: it contains the token of this console.";
     return draw();
   }
   try {
@@ -106,9 +147,8 @@ async function begin() {
     state.error = error.message;
     return draw();
   }
-  addEventListener("hashchange", show);
   await show();
 }
 
-place("content").replaceChildren();
+byId("content").replaceChildren();
 begin();

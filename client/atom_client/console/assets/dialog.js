@@ -10,13 +10,16 @@ import { html, render } from "./vendor/lit-html/lit-html.js";
 
 const MOST_ROWS = 100;
 const PAUSE_MS = 300;
+// Members of a preview that list why it cannot be confirmed.
+const PROBLEMS = ["problems", "param_problems", "output_problems"];
 
 let opened = null;
 
 // An action has a `title`, the words of its `confirm` button, the `path` to post to, the first `options`, and
 // `fields(options, change)`, which draws what can be chosen. `body(options)` makes the request of the options, `show`
 // draws a preview if its words are not all of it, `missing(options)` says what has to be given before there is one,
-// `words` may change its sentences, and `after` is called with the answer.
+// `reword` may change its sentences, and `after` is called with the answer. `prepare()`, if given, reads what the fields
+// need; `link(answer)` returns the link of the notice, perhaps as a promise; `about` is what the notice is about.
 export function openAction(action) {
   opened?.close();
   opened = new ActionDialog(action);
@@ -28,9 +31,9 @@ export function closeDialog() {
 
 class ActionDialog {
   constructor(action) {
-    this.action = { fields: () => "", body: (options) => options, show: () => "", missing: () => "", words: (text) => text, after: () => {}, ...action };
+    this.action = { fields: () => "", body: (options) => options, show: () => "", missing: () => "", reword: (text) => text, after: () => {}, prepare: null, ...action };
     this.options = { ...action.options };
-    Object.assign(this, { plan: null, error: "", sending: false, asking: null, timer: 0 });
+    Object.assign(this, { plan: null, error: "", sending: false, asking: null, timer: 0, isPrepared: !action.prepare });
     this.element = document.createElement("dialog");
     this.element.className = "action";
     this.element.setAttribute("aria-labelledby", "action-title");
@@ -39,7 +42,19 @@ class ActionDialog {
     this.draw();
     // The browser moves the focus into the dialog, closes it on Escape, and then gives the focus back.
     this.element.showModal();
-    this.preview();
+    this.begin();
+  }
+
+  async begin() {
+    try {
+      await this.action.prepare?.();
+    } catch (error) {
+      this.error = error.message;
+      return this.draw();
+    }
+    this.isPrepared = true;
+    // It may have been closed meanwhile.
+    if (this.element.open) this.preview();
   }
 
   close() {
@@ -54,13 +69,15 @@ class ActionDialog {
     if (opened === this) opened = null;
   }
 
-  // Options that decide what will be done need another preview; a reason does not.
-  change(changed, { decides = true, soon = false } = {}) {
+  // Options that decide what will be done need another preview, once no more is typed; a reason does not.
+  change(changed, { decides = true, isTyping = false } = {}) {
     Object.assign(this.options, changed);
     if (decides) {
       this.plan = null;
+      this.asking?.abort();
+      this.asking = null;
       clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.preview(), soon ? PAUSE_MS : 0);
+      this.timer = setTimeout(() => this.preview(), isTyping ? PAUSE_MS : 0);
     }
     this.draw();
   }
@@ -83,19 +100,21 @@ class ActionDialog {
 
   get canConfirm() {
     const { plan } = this;
-    return plan !== null && !this.sending && !plan.refused && !plan.problems?.length && !plan.param_problems?.length;
+    if (plan === null || this.sending || plan.refused || plan.ids?.length === 0) return false;
+    return !PROBLEMS.some((name) => plan[name]?.length);
   }
 
   async confirm() {
     if (!this.canConfirm) return;
     this.sending = true;
     this.draw();
-    // Letters are named one by one, everything else by the digest of its preview.
-    const named = this.plan.ids ? { ids: this.plan.ids, all: false, hopeless: false } : { seen: this.plan.seen };
+    // Letters are named one by one, everything else by the digest of its preview; a new run has the key of the preview.
+    const { ids, seen, key } = this.plan;
+    const named = ids ? { ids, all: false, hopeless: false } : { seen, key };
     try {
       const answer = await post(this.action.path, { ...this.action.body(this.options), ...named });
       this.close();
-      notify(answer.lines, this.action.link?.(answer));
+      notify(answer.lines ?? [], { link: this.action.link?.(answer) ?? null, about: this.action.about ?? null });
       await this.action.after(answer);
     } catch (error) {
       this.sending = false;
@@ -108,13 +127,14 @@ class ActionDialog {
 
   draw() {
     const { action, options, plan, error, sending } = this;
-    const missing = action.missing(options);
+    const missing = this.isPrepared ? action.missing(options) : "Reading …";
     const content = html`<h2 id="action-title" tabindex="-1" autofocus>${foreign(action.title)}</h2>
-      <div class="fields">${action.fields(options, (...args) => this.change(...args), this)}</div>
-      <section class="preview" aria-label="What it will do" aria-live="polite" aria-busy=${!plan && !error && !missing}>
-        ${plan ? [drawPlan(plan, action.words), action.show(plan)] : error ? "" : html`<p class="quiet">${missing || "Asking what it will do …"}</p>`}
+      <div class="fields">${this.isPrepared ? action.fields(options, (...args) => this.change(...args), this) : ""}</div>
+      <section class="preview" aria-label="What it will do" aria-live="polite" aria-busy=${!plan && !error && !(this.isPrepared && missing)}>
+        ${plan ? [drawPreview(plan, action.reword), action.show(plan)] : error ? "" : html`<p class="quiet">${missing || "Asking what it will do …"}</p>`}
       </section>
       ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : ""}
+      ${error && !plan && !missing ? html`<button type="button" @click=${() => this.preview()}>Ask again</button>` : ""}
       <div class="buttons">
         <button type="button" @click=${() => this.close()}>${sending ? "Close (it goes on)" : "Change nothing"}</button>
         <button type="button" class=${action.isFinal ? "final" : "main"} ?disabled=${!this.canConfirm}
@@ -125,13 +145,13 @@ class ActionDialog {
 }
 
 // The sentences of a preview, and the table of what is affected.
-function drawPlan(plan, words) {
+function drawPreview(plan, reword) {
   return html`${plan.refused ? html`<p class="problem">${sentence(plan.refused)}</p>` : ""}
-    ${(plan.lines ?? []).map((line) => html`<p>${sentence(words(line))}</p>`)}
-    ${plan.table?.rows.length ? drawTable({ ...plan.table, rows: plan.table.rows.map((row) => row.map(words)) }) : ""}`;
+    ${(plan.lines ?? []).map((line) => html`<p>${sentence(reword(line))}</p>`)}
+    ${plan.table?.rows.length ? drawTable({ ...plan.table, rows: plan.table.rows.map((row) => row.map(reword)) }) : ""}`;
 }
 
-export function drawTable({ heading, rows }) {
+function drawTable({ heading, rows }) {
   const more = rows.length - MOST_ROWS;
   return html`<div class="scroll" tabindex="0" role="region" aria-label="What is affected"><table>
       <thead><tr>${heading.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
@@ -145,7 +165,13 @@ export function drawTable({ heading, rows }) {
 
 // The field for the reason, which is recorded with the change and the user's name.
 export function reasonField(options, change) {
-  return html`<label class="field"><span>Reason <span class="quiet">(recorded with your name)</span></span>
+  return html`<label class="field"><span>Reason <span class="quiet">(optional; recorded with your name)</span></span>
     <input type="text" maxlength="500" autocomplete="off" .value=${options.reason}
       @input=${(event) => change({ reason: event.target.value }, { decides: false })}></label>`;
+}
+
+// One of several values of an option.
+export function choice(name, value, words, options, change) {
+  return html`<label class="check"><input type="radio" name=${name} .checked=${options[name] === value}
+    @change=${() => change({ [name]: value })}> ${words}</label>`;
 }

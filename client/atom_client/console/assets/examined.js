@@ -1,10 +1,11 @@
-// What can be said about a file before a run: its problems, its plan, and its graph as a list.
+// A file before a run: its problems, its plan, and its graph as a list.
 
 import { drawFindings } from "./findings.js";
-import { counted, foreign } from "./format.js";
+import { clean, counted, foreign } from "./format.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
 const MOST_STEPS = 500;
+const DOLLARS = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 
 // `check` is the server's examination of the file.
 export function drawExamined(check) {
@@ -19,8 +20,8 @@ export function drawPlan(check) {
     if (!check.valid) return "";
     return html`<p>The plan is shown once every parameter has a valid value.</p>`;
   }
-  return html`<pre tabindex="0" aria-label="The plan">${check.plan_lines.join("\n")}</pre>
-    ${check.plan.run_usd === null ? "" : html`<p class="quiet">A run costs about $${check.plan.run_usd.toPrecision(2)}, not counting
+  return html`<pre tabindex="0" aria-label="The plan">${clean(check.plan_lines.join("\n"))}</pre>
+    ${check.plan.run_usd === null ? "" : html`<p class="quiet">A run costs about $${DOLLARS.format(check.plan.run_usd)}, not counting
       the machines that run its jobs; <code>atom-workflows cost</code> gives the details.</p>`}`;
 }
 

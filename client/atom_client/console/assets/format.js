@@ -34,10 +34,6 @@ export function duration(seconds) {
   return `${minutes} min ${String(whole % 60).padStart(2, "0")} s`;
 }
 
-export function secondsSince(text) {
-  return text ? Math.max(0, (Date.now() - Date.parse(text)) / 1000) : null;
-}
-
 export function counted(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }
@@ -57,17 +53,17 @@ export function foreign(text) {
   return html`<bdi>${clean(text)}</bdi>`;
 }
 
-// A sentence with names in backticks, as the command line writes them.
+// The server marks the times in its sentences, which are in its own zone. A time that a job wrote has no marks.
+const STAMP = /\u2063((?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d (?:UTC|[+-]\d\d:\d\d))\u2063/u;
+
+// A sentence with names in backticks, as the command line writes them, and with times in the reader's zone.
 export function sentence(text) {
-  const parts = clean(text).split(/`([^`]+)`/u);
-  return html`<bdi>${parts.map((part, number) => (number % 2 ? html`<code>${part}</code>` : withTimes(part)))}</bdi>`;
+  const parts = String(text ?? "").split(STAMP);
+  return html`<bdi>${parts.map((part, number) => (number % 2 ? readerTime(part) : withNames(part)))}</bdi>`;
 }
 
-// Sentences have times in the zone of the server, such as `02:30:00 UTC`: show them in the reader's.
-const STAMP = /(\b(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d (?:UTC|[+-]\d\d:\d\d)(?!\d))/u;
-
-function withTimes(text) {
-  return text.split(STAMP).map((part, number) => (number % 2 ? readerTime(part) : part));
+function withNames(text) {
+  return clean(text).split(/`([^`]+)`/u).map((part, number) => (number % 2 ? html`<code>${part}</code>` : part));
 }
 
 function readerTime(text) {

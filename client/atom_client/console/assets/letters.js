@@ -1,4 +1,4 @@
-// What can be done to dead letters: replay and drop, each shown beforehand.
+// Replay and drop dead letters, with a preview of each.
 
 import { openAction } from "./dialog.js";
 import { foreign, sentence } from "./format.js";

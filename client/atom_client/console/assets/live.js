@@ -1,81 +1,113 @@
-// Follow a stream of the console's server: again after a break, and not for long while no one can see the page.
+// Follow a stream of the console's server: reconnect after a failure, and disconnect while the page is hidden.
 
 import { follow } from "./api.js";
 
 const HIDDEN_MS = 60_000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 15_000;
+// The server says something every 15 seconds, if only an empty line.
+const SILENCE_MS = 45_000;
 
 export class Live {
   #options;
   #stream = null;
-  #timer = 0;
+  #problem = "";
+  #openedAt = 0;
   #pause = FIRST_PAUSE_MS;
+  #retry = 0;
+  #hidden = 0;
+  #silence = 0;
   #onVisibility = () => this.#look();
 
   // `path()` returns what to follow; `onLine` takes a line; `onStatus` is called with "live", "lost" (with a sentence),
-  // "paused" and, once there is nothing more to come, "ended".
+  // "paused" and, once there is nothing more to come, "ended" (with a sentence if that is a failure).
   constructor(options) {
     this.#options = options;
     document.addEventListener("visibilitychange", this.#onVisibility);
     this.#open();
+    this.#look();
   }
 
   close() {
     document.removeEventListener("visibilitychange", this.#onVisibility);
-    clearTimeout(this.#timer);
-    this.#stream?.abort();
-    this.#stream = null;
+    clearTimeout(this.#hidden);
+    this.#disconnect();
     this.#options = null;
   }
 
+  // Ask again, for another path.
+  reopen() {
+    if (this.#stream !== null) this.#open();
+  }
+
   async #open() {
-    clearTimeout(this.#timer);
+    this.#disconnect();
     const stream = (this.#stream = new AbortController());
     const isCurrent = () => stream === this.#stream && this.#options !== null;
+    this.#openedAt = performance.now();
+    this.#problem = "";
+    this.#awaitWord();
     try {
       await follow(this.#options.path(), (line) => isCurrent() && this.#take(line), stream.signal);
-      if (isCurrent()) this.#lose("the console's server has ended the stream");
+      if (isCurrent()) this.#lose(this.#problem || "the console's server has ended the stream");
     } catch (error) {
       if (!isCurrent()) return;
       // A request that was refused would be refused again.
-      if (error.status >= 400 && error.status < 500) this.#end("ended", error.message);
+      if (error.status >= 400 && error.status < 500) this.#end(error.message);
       else this.#lose(error.message);
     }
   }
 
+  #disconnect() {
+    clearTimeout(this.#retry);
+    clearTimeout(this.#silence);
+    this.#stream?.abort();
+    this.#stream = null;
+  }
+
   #take(line) {
-    this.#pause = FIRST_PAUSE_MS;
+    this.#awaitWord();
     const { problem, error, ended, ...news } = line;
     if (Object.keys(news).length) this.#options.onLine(news);
-    if (error !== undefined) return this.#end("ended", error);
-    if (ended) return this.#end("ended", "");
-    if (problem !== undefined) this.#options.onStatus(problem ? "lost" : "live", problem);
+    // Whoever took the line may have closed the view.
+    if (this.#options === null) return;
+    if (error !== undefined) return this.#end(error);
+    if (ended) return this.#end("");
+    if (problem === undefined) return;
+    this.#problem = problem;
+    this.#options.onStatus(problem ? "lost" : "live", problem);
+  }
+
+  // A connection may be dead without anyone being told, as after a laptop's sleep.
+  #awaitWord() {
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.#lose("nothing was heard from the console's server for a while"), SILENCE_MS);
   }
 
   #lose(sentence) {
-    this.#stream = null;
-    this.#options.onStatus("lost", sentence);
-    this.#timer = setTimeout(() => this.#open(), this.#pause);
+    this.#disconnect();
+    // After a connection that held, the first pause is short again.
+    if (performance.now() - this.#openedAt > LONGEST_PAUSE_MS) this.#pause = FIRST_PAUSE_MS;
+    this.#retry = setTimeout(() => this.#open(), this.#pause);
     this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
+    this.#options.onStatus("lost", sentence);
   }
 
-  #end(status, sentence) {
+  #end(sentence) {
     const { onStatus } = this.#options;
     this.close();
-    onStatus(status, sentence);
+    onStatus("ended", sentence);
   }
 
   // A page that is hidden for a while gives up its connection: a browser has few for each server.
   #look() {
-    clearTimeout(this.#timer);
-    if (document.visibilityState === "hidden") this.#timer = setTimeout(() => this.#rest(), HIDDEN_MS);
+    clearTimeout(this.#hidden);
+    if (document.visibilityState === "hidden") this.#hidden = setTimeout(() => this.#rest(), HIDDEN_MS);
     else if (this.#stream === null) this.#open();
   }
 
   #rest() {
-    this.#stream?.abort();
-    this.#stream = null;
+    this.#disconnect();
     this.#options.onStatus("paused", "");
   }
 }

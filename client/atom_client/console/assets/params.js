@@ -1,6 +1,6 @@
 // A form made from the `params` of a workflow: a field for each, with its type, choices, default and problems.
 
-import { clean, foreign, sentence } from "./format.js";
+import { clean, counted, foreign, sentence } from "./format.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 import { live } from "./vendor/lit-html/directives/live.js";
 
@@ -9,22 +9,22 @@ const MODES = { int: "numeric", number: "decimal" };
 
 // `values` holds the texts of the params that were given; a param that is not in it has its default. `change` is
 // called with a name and a text, or with undefined to take the default again.
-export function paramsForm({ params, values, problems, change }) {
+export function paramsForm({ params, values, problems, change, legend = "Parameters" }) {
   const named = new Set(params.map((one) => one.name));
   const others = problems.filter((one) => !named.has(one.param));
   if (!params.length && !others.length) return "";
-  return html`<fieldset class="params"><legend>Parameters</legend>
+  return html`<fieldset class="params"><legend>${legend}</legend>
     ${others.map((one) => html`<p class="problem">${sentence(one.message)}
-      ${one.param !== null && one.param in values
+      ${one.param !== null && Object.hasOwn(values, one.param)
         ? html`<button type="button" @click=${() => change(one.param, undefined)}>Leave ${foreign(one.param)} out</button>` : ""}</p>`)}
-    ${params.map((one) => field(one, values[one.name], problems.filter((found) => found.param === one.name), change))}
+    ${params.map((one) => field(one, Object.hasOwn(values, one.name) ? values[one.name] : undefined, problems.filter((found) => found.param === one.name), change))}
   </fieldset>`;
 }
 
 function field(param, given, problems, change) {
   const id = `param-${param.name}`;
   const type = typeof param.type === "string" ? param.type.replace(/ or null$/, "") : "json";
-  const parts = { id, type, text: given ?? param.value ?? param.default ?? "", isGiven: given !== undefined, problems };
+  const parts = { id, type, text: given ?? param.value ?? param.default ?? "", isGiven: given !== undefined && given !== param.value, problems };
   return html`<div class="field">
     <label for=${id}>${foreign(param.name)} <span class="quiet">${foreign(param.type_text)}${rules(param)}</span></label>
     ${input(param, parts, change)}
@@ -32,9 +32,9 @@ function field(param, given, problems, change) {
       ${param.description ? html`<div class="description">${foreign(param.description)}</div>` : ""}
       <span class="quiet">${defaultWords(param)}</span>
       ${parts.isGiven ? html`<button type="button" @click=${() => change(param.name, undefined)}>
-        ${param.value !== null ? "As it was" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${foreign(param.name)}</span></button>` : ""}
+        ${param.value !== null ? "Restore" : param.required ? "Clear" : "Use the default"}<span class="unseen"> for ${foreign(param.name)}</span></button>` : ""}
     </div>
-    ${problems.map((one) => html`<p class="problem" id="${id}-problem">${sentence(one.message)}</p>`)}
+    ${problems.length ? html`<div id="${id}-problem">${problems.map((one) => html`<p class="problem">${sentence(one.message)}</p>`)}</div>` : ""}
   </div>`;
 }
 
@@ -59,22 +59,24 @@ function input(param, { id, type, text, problems }, change) {
 }
 
 function defaultWords(param) {
-  if (param.value !== null) return html`It was ${foreign(clip(param.value))}.`;
+  if (param.value !== null) return html`Previous value: ${foreign(clip(param.value))}.`;
   if (param.required) return "Required.";
   if (param.computed !== null) return html`Default: computed by ${foreign(param.computed)}.`;
   return html`Default: ${foreign(clip(param.default))}.`;
 }
 
+const long = (limit) => `${limit} long`;
+const items = (limit) => counted(limit, "item");
 const LIMITS = {
-  min: ["at least", ""], max: ["at most", ""],
-  minLength: ["at least", " long"], maxLength: ["at most", " long"],
-  minItems: ["at least", " in it"], maxItems: ["at most", " in it"],
+  min: ["at least", String], max: ["at most", String],
+  minLength: ["at least", long], maxLength: ["at most", long],
+  minItems: ["at least", items], maxItems: ["at most", items],
 };
 
 function rules(param) {
   return Object.entries(param.limits)
     .filter(([name]) => name in LIMITS)
-    .map(([name, limit]) => `, ${LIMITS[name][0]} ${limit}${LIMITS[name][1]}`)
+    .map(([name, limit]) => `, ${LIMITS[name][0]} ${LIMITS[name][1](limit)}`)
     .join("");
 }
 

@@ -1,7 +1,7 @@
 // Parts that several views have: a bar to refresh, pages, choices of states, and tables that arrow keys move in.
 
-import { go, withQuery } from "./address.js";
-import { clean, counted, moment, state } from "./format.js";
+import { address, go, withQuery } from "./address.js";
+import { counted, moment, sentence, state } from "./format.js";
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 
 const STATUSES = {
@@ -9,14 +9,16 @@ const STATUSES = {
   lost: html`<strong class="lost">Connection lost, trying again</strong>; as of`,
 };
 
-// What is shown was read at a time; `status` is "live" if changes appear by themselves, or "lost" if they cannot now.
+// Say when a view was read; `status` is "live" if changes appear by themselves, or "lost", with a `problem`, if they
+// cannot now.
 export function asOf({ time, isBusy, status = "", problem = "", error = null, refresh }) {
   return html`<p class="as-of" data-status=${status}>
-    <span role="status" title=${clean(problem)}>${STATUSES[status] ?? "As of"}</span> ${moment(time)}
+    <span role="status">${time ? STATUSES[status] ?? "As of" : nothing}</span> ${moment(time)}
     <button type="button" aria-disabled=${isBusy ? "true" : "false"} @click=${() => isBusy || refresh()}>Refresh</button>
     ${isBusy ? html`<span class="quiet" role="status">Reading …</span>` : nothing}
   </p>
-  ${error ? html`<p class="problem" role="alert">${error}</p>` : nothing}`;
+  ${status === "lost" && problem ? html`<p class="warning">${sentence(problem)}</p>` : nothing}
+  ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : nothing}`;
 }
 
 // Buttons to the pages of a list; nothing if there is only one.
@@ -25,8 +27,8 @@ export function pager({ page, size, total, noun, open, label }) {
   if (pages === 1) return nothing;
   const begin = (page - 1) * size;
   const number = (one) => one.toLocaleString("en");
-  const button = (name, to, isOff) =>
-    html`<button type="button" aria-disabled=${isOff ? "true" : "false"} @click=${() => isOff || open(to)}>${name}</button>`;
+  const button = (name, target, isOff) =>
+    html`<button type="button" aria-disabled=${isOff ? "true" : "false"} @click=${() => isOff || open(target)}>${name}</button>`;
   return html`<nav class="pager" aria-label=${label}>
     ${button("First", 1, page === 1)} ${button("Previous", page - 1, page === 1)}
     <span>${number(begin + 1)} to ${number(Math.min(begin + size, total))} of ${counted(total, noun)}</span>
@@ -57,7 +59,7 @@ export function headings(...names) {
 // The views above one, as links.
 export function crumbs(...links) {
   const all = [html`<a href="#/runs">Runs</a>`, ...links];
-  return html`<nav class="crumbs" aria-label="Where this is">${all.map((link) => html`${link} › `)}</nav>`;
+  return html`<nav class="crumbs" aria-label="Breadcrumbs">${all.map((link) => html`${link} › `)}</nav>`;
 }
 
 // A mark beside a name or a state.
@@ -104,12 +106,30 @@ export function factList(facts, show) {
   )}</dl>`;
 }
 
-// Call `then` once no letter has been typed for a moment.
-export function afterTyping(then, wait = 250) {
-  let timer = 0;
-  return (event) => {
-    const { value } = event.target;
-    clearTimeout(timer);
-    timer = setTimeout(() => then(value), wait);
-  };
+// The text of a search field, which `then` is called with once no letter has been typed for a moment. A view makes one
+// for each field when it opens: what is being typed outlives each drawing.
+export class TypedText {
+  #typed = "";
+  #timer = 0;
+
+  constructor(then, wait_ms = 250) {
+    Object.assign(this, { then, wait_ms });
+    this.onInput = (event) => this.#type(event.target.value);
+  }
+
+  #type(text) {
+    const { path } = address();
+    this.#typed = text;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      // The reader may have left the view meanwhile.
+      if (address().path === path) this.then(text.trim());
+    }, this.wait_ms);
+  }
+
+  // Return what the field shows: the text of the address, unless another is being typed or it is this one, trimmed.
+  shown(text) {
+    return this.#timer || this.#typed.trim() === text ? this.#typed : text;
+  }
 }

@@ -1,40 +1,42 @@
 // Retry with an edited file or other parameters: a new run that keeps the unchanged steps of an ended one.
 
 import { get, path } from "./api.js";
+import { linkToRun } from "./begun.js";
 import { openAction, reasonField } from "./dialog.js";
 import { drawFindings } from "./findings.js";
 import { foreign, sentence } from "./format.js";
-import { notify } from "./notices.js";
 import { paramsForm } from "./params.js";
-import { Source } from "./source.js";
+import { SENT, Source } from "./source.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
-const WHAT = { keep: "kept", run: "runs", remove: "gone" };
+const NO_TEXT = "The file is empty: paste or choose one, or open this again to keep the file of the run.";
+const WHAT = { keep: "kept", run: "runs", remove: "removed" };
 
-export async function openRepair(run, redraw) {
-  let form;
-  try {
-    form = await get(path`/runs/${run.id}/repair`);
-  } catch (error) {
-    return notify([error.message]);
-  }
-  const state = { source: null, params: form.params, values: {}, problem: form.problem ?? "" };
+export function openRepair(run, redraw) {
+  const state = { form: null, source: null, params: [], values: {} };
   openAction({
     title: `Retry run ${run.id} with an edited file or parameters`,
     confirm: "Start the new run",
     path: path`/runs/${run.id}/repair`,
+    about: run.id,
+    prepare: async () => {
+      state.form = await get(path`/runs/${run.id}/repair`);
+      state.params = state.form.params;
+    },
     options: { edits: 0, reason: "" },
-    body: ({ reason }) => ({ file: editedFile(state, form), params: state.values, reason }),
-    fields: (options, change, dialog) => fields(state, form, options, change, dialog),
+    missing: () => (state.form?.file && state.source && !state.source.file ? NO_TEXT : ""),
+    body: ({ reason }) => ({ file: editedFile(state), params: state.values, reason }),
+    fields: (options, change, dialog) => fields(state, options, change, dialog),
     show,
-    link: (answer) => [`#/runs/${encodeURIComponent(answer.run_id)}`, `Run ${answer.run_id}`],
+    link: (answer) => linkToRun(answer.run_id),
     after: redraw,
   });
 }
 
-function fields(state, form, options, change, dialog) {
-  const edited = (soon) => change({ edits: options.edits + 1 }, { soon });
-  state.source ??= new Source(edited, form.file ?? {});
+function fields(state, options, change, dialog) {
+  const { form } = state;
+  const edited = (isTyping) => change({ edits: options.edits + 1 }, { isTyping });
+  state.source ??= new Source(edited, { ...form.file, fate: SENT });
   // Another file may declare other parameters.
   state.params = dialog.plan?.params ?? state.params;
   const set = (name, text) => {
@@ -43,15 +45,15 @@ function fields(state, form, options, change, dialog) {
     edited(true);
   };
   const problems = dialog.plan?.param_problems ?? [];
-  return html`${state.problem && !state.source.file ? html`<p>${sentence(state.problem)}</p>` : ""}
+  return html`${form.problem && !state.source.file ? html`<p>${sentence(form.problem)}</p>` : ""}
     <details ?open=${!form.file}><summary>The file</summary>${state.source.render()}</details>
     ${paramsForm({ params: state.params, values: state.values, problems, change: set })}
     ${reasonField(options, change)}`;
 }
 
 // Unless it was edited, the run's own file is meant, in the generation that its bucket may keep.
-function editedFile(state, form) {
-  const file = state.source?.file ?? null;
+function editedFile({ source, form }) {
+  const file = source?.file ?? null;
   return file && file.text === form.file?.text ? null : file;
 }
 
@@ -59,9 +61,9 @@ function show(plan) {
   if (plan.problems?.length) return drawFindings(plan.problems);
   if (plan.param_problems?.length) return html`<p class="problem">The parameters have problems.</p>`;
   if (!plan.steps?.length) return "";
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="What becomes of each step"><table>
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="What happens to each step"><table>
     <thead><tr><th scope="col">Step</th><th scope="col">What</th><th scope="col">Why</th></tr></thead>
     <tbody>${plan.steps.slice(0, 200).map((one) => html`<tr><th scope="row">${foreign(one.id)}</th>
-      <td>${WHAT[one.what] ?? one.what}</td><td>${foreign(one.why)}</td></tr>`)}</tbody></table></div>
+      <td>${WHAT[one.what] ?? one.what}</td><td>${sentence(one.why)}</td></tr>`)}</tbody></table></div>
     ${plan.steps.length > 200 ? html`<p class="quiet">and ${plan.steps.length - 200} more steps</p>` : ""}`;
 }

@@ -1,17 +1,19 @@
-// A workflow file that a user pastes, chooses or drops. It is read by this page, and sent to the console alone.
+// A workflow file that a user pastes, chooses or drops, which this page reads.
 
 import { counted, foreign } from "./format.js";
 import { html } from "./vendor/lit-html/lit-html.js";
-import { live } from "./vendor/lit-html/directives/live.js";
 
-export const MOST_BYTES = 4 * 1024 * 1024;
+const MOST_BYTES = 4 * 1024 * 1024;
 // A text field with more than this makes every key slow.
 const MOST_SHOWN = 300_000;
+// What happens to the file.
+export const KEPT = "it stays on this machine";
+export const SENT = "it is sent with the run, which stores it";
 
 export class Source {
-  // `changed` is called after each change: with true if more typing may follow.
-  constructor(changed, { name = "", text = "" } = {}) {
-    Object.assign(this, { changed, name, text, problem: "" });
+  // `changed` is called after each change: with true if more typing may follow. `fate` says what becomes of the file.
+  constructor(changed, { name = "", text = "", fate }) {
+    Object.assign(this, { changed, name, text, fate, problem: "" });
   }
 
   // The file as the server takes it, or null.
@@ -24,7 +26,7 @@ export class Source {
     this.changed(false);
   }
 
-  async take(file) {
+  async read(file) {
     if (!file) return;
     if (file.size > MOST_BYTES) {
       this.problem = `${file.name} has ${counted(file.size, "byte")}; a workflow file may have up to ${counted(MOST_BYTES, "byte")}.`;
@@ -48,26 +50,32 @@ export class Source {
     const isLong = this.text.length > MOST_SHOWN;
     return html`<div class="source" @dragover=${(event) => event.preventDefault()} @drop=${(event) => this.dropped(event)}>
       <div class="row">
-        <label class="field"><span>Workflow file <span class="quiet">(YAML or JSON, up to 4 MB; it stays on this machine)</span></span>
-          <input type="file" accept=".yaml,.yml,.json" @change=${(event) => this.take(event.target.files[0])}></label>
+        <label class="field"><span>Workflow file <span class="quiet">(YAML or JSON, up to 4 MB; ${this.fate})</span></span>
+          <input type="file" accept=".yaml,.yml,.json" @change=${(event) => this.chosen(event)}></label>
         <label class="field"><span>Name of the file</span>
-          <input type="text" spellcheck="false" autocomplete="off" placeholder="pasted.yaml" .value=${live(this.name)}
+          <input type="text" spellcheck="false" autocomplete="off" placeholder="pasted.yaml" .value=${this.name}
             @change=${(event) => this.set(event.target.value.trim(), this.text)}></label>
       </div>
       ${isLong
         ? html`<p>${foreign(this.name)}: ${counted(this.text.length, "character")}, too many to be edited here.
             <button type="button" @click=${() => this.set("", "")}>Remove</button></p>`
         : html`<label class="field"><span>Text <span class="quiet">(paste it, drop a file, or edit)</span></span>
-            <textarea rows="14" spellcheck="false" autocapitalize="off" .value=${live(this.text)}
+            <textarea rows="14" spellcheck="false" autocapitalize="off" .value=${this.text}
               @input=${(event) => this.type(event.target.value)}></textarea></label>`}
       ${this.problem ? html`<p class="problem" role="alert">${foreign(this.problem)}</p>` : ""}
     </div>`;
+  }
+
+  chosen({ target }) {
+    this.read(target.files[0]);
+    // Browsers report no change if the same file is chosen again, which may have been edited meanwhile.
+    target.value = "";
   }
 
   dropped(event) {
     const [file] = event.dataTransfer.files;
     if (!file) return;
     event.preventDefault();
-    this.take(file);
+    this.read(file);
   }
 }

@@ -1,8 +1,8 @@
-// Times that go on by themselves: each is an element that shows how long it has been since a time, by the server's clock.
+// Elapsed times that tick: each is an element that shows how long it has been since a time, by the server's clock.
 
 import { duration } from "./format.js";
 
-const shown = new Set();
+const called = new Set();
 let offset = 0;
 let timer = 0;
 
@@ -11,20 +11,45 @@ export function setClock(text) {
   offset = Date.parse(text) - Date.now();
 }
 
+// The server's time, in milliseconds.
+export function serverNow() {
+  return Date.now() + offset;
+}
+
+// Call each second while the page can be seen, until the function that is returned is called.
+export function everySecond(call) {
+  called.add(call);
+  look();
+  return () => {
+    called.delete(call);
+    look();
+  };
+}
+
+function look() {
+  const isWanted = called.size > 0 && document.visibilityState !== "hidden";
+  if (isWanted) timer ||= setInterval(() => called.forEach((call) => call()), 1000);
+  if (isWanted) return;
+  clearInterval(timer);
+  timer = 0;
+}
+
+document.addEventListener("visibilitychange", () => {
+  look();
+  if (timer) called.forEach((call) => call());
+});
+
 class TickingTime extends HTMLElement {
   static observedAttributes = ["since"];
+  #stop = null;
 
   connectedCallback() {
-    shown.add(this);
     this.tick();
-    timer ||= setInterval(() => shown.forEach((one) => one.tick()), 1000);
+    this.#stop = everySecond(() => this.tick());
   }
 
   disconnectedCallback() {
-    shown.delete(this);
-    if (shown.size) return;
-    clearInterval(timer);
-    timer = 0;
+    this.#stop();
   }
 
   attributeChangedCallback() {
@@ -32,7 +57,7 @@ class TickingTime extends HTMLElement {
   }
 
   tick() {
-    const seconds = (Date.now() + offset - Date.parse(this.getAttribute("since"))) / 1000;
+    const seconds = (serverNow() - Date.parse(this.getAttribute("since"))) / 1000;
     const text = duration(Math.max(0, Math.floor(seconds)));
     if (this.textContent !== text) this.textContent = text;
   }

@@ -39,6 +39,7 @@ _ListenResponse: Final = message_class(types.ListenResponse)
 
 _REFUSALS: Final = (
     google_errors.BadRequest,  # an index may be missing
+    google_errors.Unauthorized,
     google_errors.Forbidden,
     google_errors.NotFound,
     google_errors.MethodNotImplemented,

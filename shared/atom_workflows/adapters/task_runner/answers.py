@@ -22,7 +22,7 @@ from atom_workflows.adapters.task_runner.answer_body import (
     read_answer_body,
 )
 from atom_workflows.adapters.task_runner.masking import mask_tokens
-from atom_workflows.core.outcomes import MAX_MESSAGE_LENGTH, has_ended
+from atom_workflows.core.outcomes import MAX_MESSAGE_LENGTH, clip, has_ended
 from atom_workflows.core.outputs import MAX_REASON_LENGTH, JobOutputs
 from atom_workflows.errors import (
     JobConflict,
@@ -293,7 +293,8 @@ def _parse_job(body: AnswerBody, tokens: Sequence[str]) -> JobAnswer | None:
     return JobAnswer(
         job_id=_parse_id(body.job.get("jobId"), tokens),
         state=_mask_and_cut(state, tokens, MAX_JOB_STATE),
-        message=_mask_and_cut(message, tokens, MAX_MESSAGE_LENGTH),
+        # One character more than is kept shows that the message is cut.
+        message=clip(_mask_and_cut(message, tokens, MAX_MESSAGE_LENGTH + 1)),
         outputs=outputs.text,
         outputs_problem=outputs.problem,
         reason=_mask_and_cut(" ".join(reason.split()), tokens, MAX_REASON_LENGTH) if isinstance(reason, str) else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from atom_client.cli.commands import cli
+from atom_client.console.actions import RETRY_WORDS
 from atom_client.views.dead_letters import Desk
+from atom_client.views.rerun_plan import OF_COMMANDS
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.commands import retry_run
 from atom_workflows.coordinator.services import Services
@@ -48,6 +51,15 @@ def call(world: World, *args: str) -> str:
     return CliRunner().invoke(cli, list(args), obj=connect).stdout
 
 
+def on_page(line: str) -> str:
+    """Replace the options of a printed line by the choices of the page."""
+    commands = OF_COMMANDS
+    said = line.replace(" ".join(commands.heading), " ".join(RETRY_WORDS.heading))
+    for command, page in zip(commands[4:], RETRY_WORDS[4:], strict=True):
+        said = said.replace(command, page)
+    return re.sub(r"--(from|only)$", RETRY_WORDS.step, said)
+
+
 @pytest.mark.parametrize(
     ("options", "body"),
     [
@@ -58,12 +70,12 @@ def call(world: World, *args: str) -> str:
     ],
 )
 def test_preview_of_a_retry_has_the_words_of_the_command(options: Sequence[str], body: dict[str, Any]) -> None:
-    """Every sentence and every row of `runs retry --dry-run` is in the preview, and so are the numbers of `--json`."""
+    """The preview has each sentence and row of `runs retry --dry-run`, with other names of choices."""
     world, run_id = failed_run()
     found = Page(world.services).preview(f"/runs/{run_id}/retry", **body).body
     printed = call(world, "runs", "retry", run_id, *options, "--dry-run")
     rows = [" ".join(row) for row in found["table"]["rows"]]
-    shown = [" ".join(line.split()) for line in printed.splitlines() if line.strip()]
+    shown = [on_page(" ".join(line.split())) for line in printed.splitlines() if line.strip()]
     assert shown == [" ".join(found["table"]["heading"]), *rows, *found["lines"][1:]]
     counted = json.loads(call(world, "runs", "retry", run_id, *options, "--dry-run", "--json"))
     assert counted == {name: found[name] for name in counted}

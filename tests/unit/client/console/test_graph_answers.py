@@ -14,8 +14,8 @@ from support.asked import ask
 from support.workflows import chain, fan, layers
 
 HEADERS: Final = {"X-Atom-Token": "t", "Host": "127.0.0.1"}
-OF_RUN: Final = 2
-"""Finding a run by its id takes two reads."""
+OF_RUN: Final = 1
+"""Finding a run by its id takes one read."""
 
 
 class Desk:

@@ -13,6 +13,7 @@ import pytest
 
 from atom_client.console.app import MOST_BYTES, Console
 from atom_client.console.guard import RESPONSE_HEADERS
+from atom_client.console.openings import Openings
 from atom_client.console.server import ConsoleServer
 from atom_emulator.testing.world import World
 from support.workflows import chain
@@ -37,6 +38,7 @@ class Served:
         self.port = int(server.address.split(":")[2].split("/")[0])
         self.run_id = world.start(chain(1), run_key=uuid.uuid4().hex)
         self.cancel = f"/api/runs/{self.run_id}/cancel"
+        self.openings: Openings = server.app.extensions["atom_console"].openings
 
     def ask(self, method: str, path: str, headers: Mapping[str, str] = {}, body: Any = None) -> Answer:
         """Send a request as the page would, except for the given headers; those that are "" are left out."""
@@ -282,6 +284,56 @@ def test_target_that_names_another_host_is_refused(served: Served) -> None:
     target = "http://evil.example/api/console"
     raw = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Atom-Token: {TOKEN}\r\nConnection: close\r\n\r\n"
     assert served.send(raw.encode()).split(b" ")[1] == b"403"
+
+
+def test_browser_is_opened_without_the_token_in_its_arguments(served: Served) -> None:
+    """Other users of the machine see the arguments of a process; the address in them works once, and not for links."""
+    path = served.openings.add()
+    assert TOKEN not in path
+    assert served.ask("GET", path, {"Sec-Fetch-Site": "cross-site", "X-Atom-Token": ""}).status == 403
+    first, second = (served.ask("GET", path, {"X-Atom-Token": "", "Sec-Fetch-Site": "none"}) for _ in range(2))
+    assert (first.status, first.headers["Location"]) == (303, f"/#token={TOKEN}")
+    assert (second.status, TOKEN in str(second)) == (410, False)
+    assert served.ask("GET", "/open/guessed", {"X-Atom-Token": ""}).status == 410
+
+
+def test_address_that_opens_once_is_forgotten() -> None:
+    """If the browser never came, nobody else can come an hour later."""
+    openings = Openings(within_s=0.0)
+    assert not openings.take(openings.add().rpartition("/")[2])
+
+
+LINK: Final = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_link_on_another_page_opens_the_console(served: Served, site: str) -> None:
+    """A terminal in a browser, a chat or a mail may show the address; the page holds nothing until it has the token."""
+    answer = served.ask("GET", "/", {**LINK, "Sec-Fetch-Site": site, "X-Atom-Token": ""})
+    assert (answer.status, TOKEN in answer.body.decode(), served.run_id in answer.body.decode()) == (200, False, False)
+    assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/", {"Sec-Fetch-Dest": "iframe"}),
+        ("GET", "/", {"Sec-Fetch-Dest": "object"}),
+        ("GET", "/", {"Sec-Fetch-Dest": "script", "Sec-Fetch-Mode": "no-cors"}),
+        ("GET", "/", {"Sec-Fetch-Mode": "cors"}),
+        ("GET", "/", {"Sec-Fetch-Mode": ""}),
+        ("GET", "/", {"Host": "evil.example"}),
+        ("GET", "/", {"Origin": "https://evil.example"}),
+        ("GET", "/assets/console.js", {}),
+        ("GET", "/api/console", {}),
+        ("POST", "/", {}),
+    ],
+)
+def test_only_a_link_to_the_page_itself_may_be_foreign(
+    served: Served, method: str, path: str, headers: Mapping[str, str]
+) -> None:
+    """Frames, parts of pages, forms, requests by scripts and other addresses are refused, even with the token."""
+    assert served.ask(method, path, {**LINK, **headers}).status == 403
 
 
 def test_every_answer_forbids_scripts_from_elsewhere(served: Served) -> None:

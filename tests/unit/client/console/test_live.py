@@ -191,12 +191,35 @@ def test_a_step_that_changes_is_a_line(console: WatchedConsole, world: World) ->
     run_id = world.start(chain(2))
     world.settle_down()
     before = console.reads
-    with console.follow(f"/runs/{run_id}/steps/s0/live") as stream:
+    opened = console.ask(f"/runs/{run_id}/steps/s0")
+    with console.follow(f"/runs/{run_id}/steps/s0/live", after=opened["at"]) as stream:
         assert stream.next() == {"problem": ""}
         step_on(world)
-        stream.until(lambda: bool(stream.said.get("changed")))
-        assert console.feeds.documents_read <= 3
+        stream.until(lambda: "changed" in stream.said)
+        assert console.feeds.documents_read <= 4
     assert console.reads - before < 60
+
+
+def test_a_step_that_changed_before_its_stream_is_a_line(console: WatchedConsole, world: World) -> None:
+    """What happens between the page's first read and its stream, or while it is not connected, is not missed."""
+    run_id = world.start(chain(2))
+    world.settle_down()
+    opened = console.ask(f"/runs/{run_id}/steps/s0")
+    step_on(world)
+    with console.follow(f"/runs/{run_id}/steps/s0/live", after=opened["at"]) as stream:
+        stream.until(lambda: "changed" in stream.said)
+
+
+def test_the_page_of_an_ended_step_learns_of_the_end_of_its_run(console: WatchedConsole, world: World) -> None:
+    """Once the run has ended, its step can run again; so the page is told."""
+    run_id = world.start(chain(2))
+    world.settle_down()
+    step_on(world)
+    opened = console.ask(f"/runs/{run_id}/steps/s0")
+    with console.follow(f"/runs/{run_id}/steps/s0/live", after=opened["at"]) as stream:
+        assert stream.next() == {"problem": ""}
+        world.run_to_end(run_id)
+        stream.until(lambda: "changed" in stream.said)
 
 
 def test_what_does_not_exist_is_refused_before_the_stream(console: WatchedConsole) -> None:

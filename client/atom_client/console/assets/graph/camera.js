@@ -1,8 +1,8 @@
 // Where a window looks: moved and scaled by wheel, pinch, drag and keys.
 
 const CLOSEST = 3;
-const STEP = 80;
-const isStill = matchMedia("(prefers-reduced-motion: reduce)");
+const STEP_PX = 80;
+const prefersStill = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Camera {
   #zoom;
@@ -18,10 +18,10 @@ export class Camera {
       surface.setView({ k: transform.k, x: transform.x, y: transform.y });
     });
     this.#selection = d3.select(surface.canvas).call(this.#zoom).on("dblclick.zoom", null);
-    this.take(plot);
+    this.setPlot(plot);
   }
 
-  take(plot) {
+  setPlot(plot) {
     this.plot = plot;
     this.#zoom.scaleExtent([Math.min(0.5, this.#scaleOfAll() * 0.8), CLOSEST]);
   }
@@ -33,24 +33,24 @@ export class Camera {
 
   // Adjust the limits to the window, and show everything if the reader has not moved yet.
   resized() {
-    this.take(this.plot);
+    this.setPlot(this.plot);
     if (!this.hasMoved) this.fit({ isAtOnce: true });
   }
 
   fit(options) {
     const { plot } = this;
-    this.#look(this.#scaleOfAll(), plot.width / 2, plot.height / 2, options);
+    this.#glide(this.#scaleOfAll(), plot.width / 2, plot.height / 2, options);
   }
 
   // Show a node so that it can be read; the scale stays if it already can be.
-  toNode(node, { isAtOnce = false, isFirm = false } = {}) {
+  toNode(node, { isAtOnce = false, always = false } = {}) {
     const { k, x, y } = this.surface.view;
     const [atX, atY] = [this.plot.middle(node), this.plot.y[node]];
     const [screenX, screenY] = [atX * k + x, atY * k + y];
     const isShown = screenX > 60 && screenX < this.surface.width - 60 && screenY > 30 && screenY < this.surface.height - 30;
-    if (isShown && k >= 0.6 && !isFirm) return;
+    if (isShown && k >= 0.6 && !always) return;
     this.hasMoved = true;
-    this.#look(Math.max(k, 0.9), atX, atY, { isAtOnce });
+    this.#glide(Math.max(k, 0.9), atX, atY, { isAtOnce });
   }
 
   // Show several nodes, if they can all be read at the same time. Returns false if they cannot.
@@ -66,7 +66,7 @@ export class Camera {
     const k = Math.min(1, surface.width / (bounds.right - bounds.left + 80), surface.height / (bounds.bottom - bounds.top + 80));
     if (k < 0.4) return false;
     this.hasMoved = true;
-    this.#look(k, (bounds.left + bounds.right) / 2, (bounds.top + bounds.bottom) / 2);
+    this.#glide(k, (bounds.left + bounds.right) / 2, (bounds.top + bounds.bottom) / 2);
     return true;
   }
 
@@ -76,11 +76,11 @@ export class Camera {
     this.#selection.call(this.#zoom.transform, this.d3.zoomIdentity.translate(screenX - x * k, screenY - y * k).scale(k));
   }
 
-  #look(k, x, y, { isAtOnce = false } = {}) {
+  #glide(k, x, y, { isAtOnce = false } = {}) {
     const { surface, d3 } = this;
     const to = d3.zoomIdentity.translate(surface.width / 2 - x * k, surface.height / 2 - y * k).scale(k);
     this.#selection.interrupt();
-    const gliding = isAtOnce || isStill.matches ? this.#selection : this.#selection.transition().duration(250);
+    const gliding = isAtOnce || prefersStill.matches ? this.#selection : this.#selection.transition().duration(250);
     gliding.call(this.#zoom.transform, to);
   }
 
@@ -91,7 +91,7 @@ export class Camera {
 
   // Move or zoom as a key asks for. Returns false if the key means nothing here.
   press(key) {
-    const moves = { ArrowLeft: [STEP, 0], ArrowRight: [-STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] };
+    const moves = { ArrowLeft: [STEP_PX, 0], ArrowRight: [-STEP_PX, 0], ArrowUp: [0, STEP_PX], ArrowDown: [0, -STEP_PX] };
     const factors = { "+": 1.3, "=": 1.3, "-": 1 / 1.3, _: 1 / 1.3 };
     if (moves[key]) {
       const { k } = this.surface.view;

@@ -6,7 +6,14 @@ const NAMES = ["dispatch", "timer", "ease", "color", "interpolate", "selection",
 let loading = null;
 
 export function loadD3() {
-  loading ??= Promise.all(NAMES.map(load)).then(() => globalThis.d3);
+  loading ??= Promise.all(NAMES.map(load)).then(
+    () => globalThis.d3,
+    (error) => {
+      // The next graph tries again.
+      loading = null;
+      throw error;
+    },
+  );
   return loading;
 }
 

@@ -1,4 +1,4 @@
-// What is said about the node that is chosen: its state, what it depends on, and the way to its step.
+// The details of the chosen node: its state, its dependencies and dependents, and the way to its step.
 
 import { foreign } from "../format.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -11,7 +11,7 @@ const MOST_MEMBERS = 50;
 export function details({ plot, node, options, choose, unfold }) {
   const id = plot.ids[node];
   const members = plot.members.get(node);
-  const { before, behind } = plot.around(node);
+  const { dependencies, dependents } = plot.around(node);
   const remark = members ? "" : options.remarkOf?.(id);
   return html`<section class="graph-details" aria-label="Chosen step">
     <h2>${members ? foreign(plot.name(node)) : link(options, id)}</h2>
@@ -19,7 +19,7 @@ export function details({ plot, node, options, choose, unfold }) {
     <p class="quiet">${foreign(plot.note(node))}</p>
     ${remark ? html`<p>${foreign(remark)}</p>` : nothing}
     ${members ? html`<p><button type="button" @click=${() => unfold(node)}>Unfold ${members.length.toLocaleString("en")} steps</button></p>${memberList(members, options)}` : nothing}
-    ${neighbors("After", before, plot, choose)} ${neighbors("Before", behind, plot, choose)}
+    ${neighbors("Depends on", dependencies, plot, choose)} ${neighbors("Needed by", dependents, plot, choose)}
   </section>`;
 }
 

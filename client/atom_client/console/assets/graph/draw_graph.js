@@ -1,4 +1,4 @@
-// A graph in an element: a picture on a canvas, a search, a list of the same nodes, and what is said about the chosen one.
+// A graph in an element: a picture on a canvas, a search, a list of the same nodes, and the details of the chosen one.
 
 import { clean, counted } from "../format.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
@@ -25,18 +25,20 @@ export async function drawGraph(element, data, options = {}) {
 
 class Graph {
   #resizing;
+  #ratio = null;
   #onScheme = () => this.#readColors();
+  #onRatio = () => this.#changeRatio();
 
   constructor(element, data, options, d3) {
-    Object.assign(this, { element, options, d3, chosen: null, near: null, hits: new Set(), found: [], query: "", said: "", shownOf: {} });
+    Object.assign(this, { element, options, d3, chosen: null, near: null, hits: new Set(), found: [], query: "", said: "", shownOf: "" });
     element.classList.add("graph");
-    // For measurements, and for whoever looks into the page with the browser's tools.
+    // For tests and measurements.
     element.graph = this;
     this.canvas = document.createElement("canvas");
     this.holder = document.createElement("div");
     this.holder.className = "graph-picture";
     this.holder.append(this.canvas);
-    this.list = new NodeList({ select: (node) => this.choose(node, { isFromList: true }), open: (node) => this.#open(node) });
+    this.list = new NodeList({ select: (node) => this.choose(node, { marks: false }), open: (node) => this.#open(node) });
     this.plot = new Plot(data, d3);
     this.plot.setSteps(options.steps ?? []);
     this.#listen();
@@ -50,6 +52,7 @@ class Graph {
     this.#resizing = new ResizeObserver(() => this.#resize());
     this.#resizing.observe(this.holder);
     isDark.addEventListener("change", this.#onScheme);
+    this.#watchRatio();
     this.list.show(this.plot, [...this.plot.ids.keys()]);
     const first = this.plot.nodeOf.get(options.chosen);
     if (first !== undefined) this.choose(first);
@@ -58,7 +61,8 @@ class Graph {
   #listen() {
     const { canvas } = this;
     const at = (event) => this.plot.nodeAt((event.offsetX - this.surface.view.x) / this.surface.view.k, (event.offsetY - this.surface.view.y) / this.surface.view.k);
-    canvas.addEventListener("click", (event) => this.choose(at(event)));
+    // The box stays under the pointer, for a second click to open it.
+    canvas.addEventListener("click", (event) => this.choose(at(event), { moves: false }));
     canvas.addEventListener("dblclick", (event) => at(event) !== null && this.#open(at(event)));
     canvas.addEventListener("pointermove", (event) => {
       const node = event.buttons ? null : at(event);
@@ -79,13 +83,24 @@ class Graph {
     this.element.dataset.ready = "true";
   }
 
+  // A window may be moved to a screen with smaller pixels.
+  #watchRatio() {
+    this.#ratio = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
+    this.#ratio.addEventListener("change", this.#onRatio, { once: true });
+  }
+
+  #changeRatio() {
+    if (this.surface.width) this.surface.resize(this.surface.width, this.surface.height);
+    this.#watchRatio();
+  }
+
   #readColors() {
     this.theme = readTheme(this.holder);
     this.surface.page = this.theme.page;
     this.surface.repaint();
   }
 
-  // Take the states of steps. Places stay, so this repaints at most once per frame.
+  // Set the states of steps. Places stay, so this repaints at most once per frame.
   setSteps(steps) {
     if (!this.plot.setSteps(steps)) return;
     this.surface.repaint();
@@ -93,7 +108,7 @@ class Graph {
     this.draw();
   }
 
-  // Take other places. What the reader looks at stays where it is, if it is still drawn.
+  // Set other places. What the reader looks at stays where it is, if it is still drawn.
   setData(data, steps) {
     const { view, width, height } = this.surface;
     const anchor = this.chosen ?? this.#nodeNear((width / 2 - view.x) / view.k, (height / 2 - view.y) / view.k);
@@ -102,13 +117,13 @@ class Graph {
     const chosen = this.chosen === null ? undefined : this.plot.ids[this.chosen];
     this.plot = new Plot(data, this.d3);
     this.plot.setSteps(steps);
-    this.camera.take(this.plot);
+    this.camera.setPlot(this.plot);
     const other = this.plot.nodeOf.get(id);
     if (!this.camera.hasMoved || other === undefined) this.camera.fit({ isAtOnce: true });
     else this.camera.keep(this.plot.middle(other), this.plot.y[other], x, y);
     this.chosen = null;
-    this.search(this.query, { isStill: true });
-    this.choose(this.plot.nodeOf.get(chosen) ?? null, { isStill: true });
+    this.search(this.query, { moves: false });
+    this.choose(this.plot.nodeOf.get(chosen) ?? null, { moves: false, reports: false });
     this.surface.repaint();
   }
 
@@ -116,54 +131,54 @@ class Graph {
     return this.d3.quadtree([...this.plot.ids.keys()], (i) => this.plot.middle(i), (i) => this.plot.y[i]).find(x, y) ?? null;
   }
 
-  choose(node, { isFromList = false, isStill = false } = {}) {
+  // Choose a node, or none: mark it in the list, move the camera to it and report it, unless told otherwise.
+  choose(node, { marks = true, moves = true, reports = true } = {}) {
     this.chosen = node;
     this.near = node === null ? null : this.plot.around(node);
-    if (!isFromList) this.list.mark(node);
-    if (node !== null && !isStill && this.surface.width) this.camera.toNode(node);
-    if (!isStill) this.options.onChoose?.(node === null ? null : this.plot.ids[node]);
+    if (marks) this.list.mark(node);
+    if (node !== null && moves && this.surface.width) this.camera.toNode(node);
+    if (reports) this.options.onChoose?.(node === null ? null : this.plot.ids[node]);
     this.surface.ask();
     this.draw();
   }
 
   // Find nodes by a part of a name, as it is typed; the list shows what was found.
-  search(text, { isStill = false } = {}) {
+  search(text, { moves = true } = {}) {
     this.query = text;
     const wanted = text.trim().toLowerCase();
     const has = (node) => (this.plot.members.get(node) ?? [this.plot.ids[node]]).some((id) => id.toLowerCase().includes(wanted));
     this.found = wanted ? [...this.plot.ids.keys()].filter(has) : [];
     this.hits = new Set(this.found);
     this.list.show(this.plot, wanted ? this.found : [...this.plot.ids.keys()]);
-    this.said = !wanted ? "" : this.found.length ? `${counted(this.found.length, "node")} found` : "Nothing found";
-    if (this.found.length && !isStill) this.camera.toNode(this.found[0]);
+    this.said = !wanted ? "" : this.found.length ? `${this.found.length.toLocaleString("en")} found` : "Nothing found";
+    if (this.found.length && moves) this.camera.toNode(this.found[0]);
     this.surface.repaint();
     this.draw();
   }
 
   // Go to the next of some nodes, after the one that is chosen.
-  #next(nodes, what, direction = 1) {
+  #next(nodes, words, direction = 1) {
     if (!nodes.length) return;
     const at = nodes.indexOf(this.chosen);
     const next = at < 0 ? (direction > 0 ? 0 : nodes.length - 1) : (at + direction + nodes.length) % nodes.length;
-    this.said = `${(next + 1).toLocaleString("en")} of ${nodes.length.toLocaleString("en")} ${what}`;
-    this.camera.toNode(nodes[next], { isFirm: true });
+    this.said = `${(next + 1).toLocaleString("en")} of ${nodes.length.toLocaleString("en")} ${words}`;
+    this.camera.toNode(nodes[next], { always: true });
     this.choose(nodes[next]);
   }
 
+  // Find the nodes with steps in some states, and count these steps.
   #inState(isWanted) {
-    return [...this.plot.ids.keys()].filter((node) => isWanted(this.plot.state(node)));
+    const counts = [...this.plot.ids.keys()].map((node) => [node, this.plot.countIn(node, isWanted)]).filter(([, count]) => count);
+    return { nodes: counts.map(([node]) => node), steps: counts.reduce((sum, [, count]) => sum + count, 0) };
   }
 
   // Show everything in some state together if that can be read, and otherwise one after the other.
-  #goTo(nodes, what) {
-    const isShown = this.shownOf.what === what && nodes.includes(this.chosen);
-    if (!isShown && nodes.length > 1 && this.camera.toAll(nodes)) {
-      this.said = `All ${counted(nodes.length, "node")} ${what} are in view`;
-      this.shownOf = { what };
-      this.chosen = nodes.at(-1);
-      return this.choose(this.chosen, { isStill: true });
-    }
-    this.#next(nodes, what);
+  #goTo({ nodes, steps }, what) {
+    const isShown = this.shownOf === what && nodes.includes(this.chosen);
+    if (isShown || nodes.length < 2 || !this.camera.toAll(nodes)) return this.#next(nodes, `with ${what} steps`);
+    this.said = `All ${counted(steps, `${what} step`)} are in view`;
+    this.shownOf = what;
+    this.choose(nodes.at(-1), { moves: false, reports: false });
   }
 
   #press(event) {
@@ -205,17 +220,17 @@ class Graph {
     canvas.setAttribute("role", "application");
     canvas.setAttribute("aria-roledescription", "picture of a graph");
     canvas.setAttribute("aria-label", `${clean(options.label ?? "Graph")}: ${counted(plot.count, "node")}. Arrow keys move it, plus and minus zoom, 0 shows all of it. The list beside it has the same steps.`);
-    const chosen = this.chosen === null ? html`<p class="quiet">Choose a step in the picture or in the list.</p>` : details({
+    const chosen = this.chosen === null ? html`<p class="graph-details quiet">Choose a step in the picture or in the list.</p>` : details({
       plot, node: this.chosen, options, choose: (node) => this.choose(node), unfold: (node) => this.#unfold(node),
     });
     render(html`${this.#bar()}
-      <div class="graph-parts">${this.holder}<div class="graph-side">${chosen}${this.list.element}</div></div>${legend()}`, this.element);
+      <div class="graph-parts">${this.holder}<div class="graph-side">${this.list.element}${chosen}</div></div>${legend()}`, this.element);
   }
 
   #bar() {
     const { plot, options } = this;
     const [running, failed] = [this.#inState((state) => UNDER_WAY.has(state)), this.#inState((state) => state === "FAILED")];
-    const jump = (nodes, verb, what) => nodes.length ? html`<button type="button" @click=${() => this.#goTo(nodes, what)}>${verb} <span class="quiet">${nodes.length.toLocaleString("en")}</span></button>` : nothing;
+    const jump = (found, verb, what) => found.steps ? html`<button type="button" @click=${() => this.#goTo(found, what)}>${verb} <span class="quiet">${found.steps.toLocaleString("en")}</span></button>` : nothing;
     const go = (event) => {
       event.preventDefault();
       this.#next(this.found, "found");
@@ -223,7 +238,7 @@ class Graph {
     return html`<form class="graph-bar filters" role="search" aria-label="Find steps in the graph" @submit=${go}>
       <label class="field">Find a step<input type="search" name="find" maxlength="300" autocomplete="off" spellcheck="false" @input=${(event) => this.search(event.target.value)}></label>
       <button aria-disabled=${this.found.length ? "false" : "true"}>Next found</button>
-      ${jump(running, "Go to what runs", "under way")}${jump(failed, "Go to what failed", "failed")}
+      ${jump(running, "Go to what runs", "running")}${jump(failed, "Go to what failed", "failed")}
       <span class="graph-zoom" role="group" aria-label="Zoom"><button type="button" aria-label="Zoom in" @click=${() => this.camera.zoomBy(1.4)}>+</button>
       <button type="button" aria-label="Zoom out" @click=${() => this.camera.zoomBy(1 / 1.4)}>−</button>
       <button type="button" @click=${() => this.camera.fit()}>Show all</button></span>
@@ -236,6 +251,7 @@ class Graph {
   close() {
     this.#resizing.disconnect();
     isDark.removeEventListener("change", this.#onScheme);
+    this.#ratio.removeEventListener("change", this.#onRatio);
     this.camera.close();
     this.surface.close();
   }

@@ -5,8 +5,8 @@ import { foreign } from "../format.js";
 import { html, render } from "../vendor/lit-html/lit-html.js";
 import { stateText } from "./painter.js";
 
-const ROW = 46;
-const SPARE = 6;
+const ROW_HEIGHT = 46;
+const ROWS_BEYOND = 6;
 
 export class NodeList {
   #isAsked = false;
@@ -20,7 +20,7 @@ export class NodeList {
     this.element.addEventListener("keydown", (event) => this.#press(event));
     this.element.addEventListener("click", (event) => this.#click(event));
     this.element.addEventListener("dblclick", () => this.at >= 0 && this.open(this.nodes[this.at]));
-    this.element.addEventListener("focus", () => this.at < 0 && this.nodes.length && this.#choose(0));
+    this.element.addEventListener("focus", () => this.#focused());
   }
 
   show(plot, nodes) {
@@ -36,23 +36,28 @@ export class NodeList {
     this.draw();
   }
 
-  #choose(at) {
+  // Begin with the first row for the keyboard; a pointer chooses a row itself.
+  #focused() {
+    if (this.at < 0 && this.nodes.length && this.element.matches(":focus-visible")) this.#choose(0);
+  }
+
+  #choose(at, { reveals = true } = {}) {
     this.at = Math.max(0, Math.min(at, this.nodes.length - 1));
-    this.#reveal();
+    if (reveals) this.#reveal();
     this.draw();
     this.select(this.nodes[this.at]);
   }
 
   #reveal() {
     const { scrollTop, clientHeight } = this.element;
-    const top = this.at * ROW;
+    const top = this.at * ROW_HEIGHT;
     if (top < scrollTop) this.element.scrollTop = top;
-    else if (top + ROW > scrollTop + clientHeight) this.element.scrollTop = top + ROW - clientHeight;
+    else if (top + ROW_HEIGHT > scrollTop + clientHeight) this.element.scrollTop = top + ROW_HEIGHT - clientHeight;
   }
 
   #press(event) {
     if (event.altKey || event.ctrlKey || event.metaKey || !this.nodes.length) return;
-    const page = Math.max(1, Math.floor(this.element.clientHeight / ROW) - 1);
+    const page = Math.max(1, Math.floor(this.element.clientHeight / ROW_HEIGHT) - 1);
     const last = this.nodes.length - 1;
     const next = { ArrowDown: this.at + 1, ArrowUp: this.at - 1, Home: 0, End: last, PageDown: this.at + page, PageUp: this.at - page }[event.key];
     if (next !== undefined) this.#choose(next);
@@ -63,7 +68,8 @@ export class NodeList {
 
   #click(event) {
     const row = event.target.closest("[role=option]");
-    if (row) this.#choose(Number(row.dataset.row));
+    // The row stays under the pointer, for a second click to open it.
+    if (row) this.#choose(Number(row.dataset.row), { reveals: false });
   }
 
   draw() {
@@ -77,25 +83,25 @@ export class NodeList {
 
   #drawRows() {
     const { element, nodes, at } = this;
-    const first = Math.max(0, Math.floor(element.scrollTop / ROW) - SPARE);
-    const last = Math.min(nodes.length, Math.ceil((element.scrollTop + element.clientHeight) / ROW) + SPARE);
+    const first = Math.max(0, Math.floor(element.scrollTop / ROW_HEIGHT) - ROWS_BEYOND);
+    const last = Math.min(nodes.length, Math.ceil((element.scrollTop + element.clientHeight) / ROW_HEIGHT) + ROWS_BEYOND);
     const shown = Array.from({ length: Math.max(0, last - first) }, (_, number) => first + number);
     // The row that is chosen must exist, for a screen reader to find it.
     if (at >= 0 && (at < first || at >= last)) shown.push(at);
-    // A list box without rows is none.
+    // ARIA requires options in a list box.
     element.setAttribute("role", nodes.length ? "listbox" : "group");
     element.setAttribute("aria-label", "Steps of the graph");
     element.tabIndex = 0;
     if (at >= 0) element.setAttribute("aria-activedescendant", `graph-row-${at}`);
     else element.removeAttribute("aria-activedescendant");
-    render(html`<div role="presentation" class="graph-rows" .style=${`height:${nodes.length * ROW}px`}>${shown.map((row) => this.#row(row))}</div>`, element);
+    render(html`<div role="presentation" class="graph-rows" .style=${`height:${nodes.length * ROW_HEIGHT}px`}>${shown.map((row) => this.#row(row))}</div>`, element);
   }
 
   #row(row) {
     const node = this.nodes[row];
     const state = this.plot.state(node);
     return html`<div role="option" id="graph-row-${row}" data-row=${row} data-state=${state ?? ""} aria-selected=${row === this.at ? "true" : "false"}
-      aria-posinset=${row + 1} aria-setsize=${this.nodes.length} .style=${`top:${row * ROW}px`}
+      aria-posinset=${row + 1} aria-setsize=${this.nodes.length} .style=${`top:${row * ROW_HEIGHT}px`}
       ><span class="graph-name">${foreign(this.plot.name(node))}</span><span class="graph-said">${foreign(stateText(this.plot, node, { isLong: true }) || this.plot.note(node))}</span></div>`;
   }
 }

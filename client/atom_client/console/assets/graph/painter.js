@@ -1,7 +1,7 @@
 // Paint the part of a graph that a window shows. Generators, so that a large picture is painted in slices.
 
 import { clean, SIGNS } from "../format.js";
-import { STATES } from "./plot.js";
+import { STEP_STATES as STATES } from "../states.js";
 
 // From these scales on, boxes show signs, names beside them, and two lines of text.
 const SIGN_SCALE = 0.22;

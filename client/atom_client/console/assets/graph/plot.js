@@ -1,12 +1,12 @@
 // What is drawn: places from the server, which stay as they are, and the states of steps, which change.
 
 import { clean } from "../format.js";
+import { STEP_STATES as STATES, WORST_FIRST } from "../states.js";
 
-export const STATES = ["PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
-// The state of a node that stands for several steps is the first of these that one of them is in.
-const WORST_FIRST = ["FAILED", "RETRYING", "RUNNING", "DISPATCHING", "CANCELLED", "PENDING", "SKIPPED", "SUCCEEDED"].map((name) => STATES.indexOf(name));
+const WORST_CODES = WORST_FIRST.map((name) => STATES.indexOf(name));
 
-const CELL = 1024;
+// The lines of a graph are listed by the cells of a grid.
+const CELL_PX = 1024;
 
 const onOneLine = (text) => clean(text).replaceAll(/\s+/gu, " ");
 
@@ -28,14 +28,14 @@ export class Plot {
     this.states = new Int8Array(this.count).fill(-1);
     this.counts = new Map([...this.members.keys()].map((index) => [index, new Int32Array(STATES.length)]));
     this.texts = new Map();
-    this.#takePlaces(data);
+    this.#setPlaces(data);
     this.#listLines();
     this.tree = d3.quadtree(this.ids.map((_, index) => index), (i) => this.middle(i), (i) => this.y[i]);
     this.conditional = new Set(data.conditional);
   }
 
   // Nodes come first, then bends. A line goes from the right end of one place to the left end of another.
-  #takePlaces({ boxes, bends, lines }) {
+  #setPlaces({ boxes, bends, lines }) {
     const { count } = this;
     const places = count + bends.length / 3;
     this.left = new Float32Array(places);
@@ -57,17 +57,17 @@ export class Plot {
   #listLines() {
     const { left, right, y, ends } = this;
     const number = ends.length / 2;
-    this.columns = Math.ceil(this.width / CELL) + 1;
+    this.columns = Math.ceil(this.width / CELL_PX) + 1;
     this.cells = new Map();
-    this.before = Array.from({ length: y.length }, () => []);
-    this.behind = Array.from({ length: y.length }, () => []);
+    this.dependencies = Array.from({ length: y.length }, () => []);
+    this.dependents = Array.from({ length: y.length }, () => []);
     this.stamps = new Uint32Array(number);
     this.turn = 0;
-    const cell = (at) => Math.floor(at / CELL);
+    const cell = (at) => Math.floor(at / CELL_PX);
     for (let line = 0; line < number; line++) {
       const [a, b] = [ends[2 * line], ends[2 * line + 1]];
-      this.behind[a].push(line);
-      this.before[b].push(line);
+      this.dependents[a].push(line);
+      this.dependencies[b].push(line);
       const last = b < this.count ? left[b] : right[b];
       for (let row = cell(Math.min(y[a], y[b])); row <= cell(Math.max(y[a], y[b])); row++) {
         for (let column = cell(Math.min(right[a], last)); column <= cell(Math.max(right[a], last)); column++) {
@@ -96,10 +96,6 @@ export class Plot {
     return this.members.has(node);
   }
 
-  size(node) {
-    return this.members.get(node)?.length ?? 1;
-  }
-
   shape(node) {
     return this.data.shapes[node] ?? "job";
   }
@@ -108,7 +104,14 @@ export class Plot {
     return STATES[this.states[node]] ?? null;
   }
 
-  // Take the states of steps, and the counts of their items. Returns true if the picture changes.
+  // How many steps of a node are in one of some states.
+  countIn(node, isWanted) {
+    const counts = this.counts.get(node);
+    if (counts) return counts.reduce((sum, count, code) => sum + (isWanted(STATES[code]) ? count : 0), 0);
+    return isWanted(this.state(node)) ? 1 : 0;
+  }
+
+  // Set the states of steps, and the counts of their items. Returns true if the picture changes.
   setSteps(steps) {
     const before = this.states.slice();
     const counted = [...this.counts.values()].map((counts) => counts.slice());
@@ -125,7 +128,7 @@ export class Plot {
         isOther = true;
       }
     }
-    for (const [node, counts] of this.counts) this.states[node] = WORST_FIRST.find((code) => counts[code]) ?? -1;
+    for (const [node, counts] of this.counts) this.states[node] = WORST_CODES.find((code) => counts[code]) ?? -1;
     const isSame = (one, other) => one.every((value, index) => value === other[index]);
     return isOther || !isSame(before, this.states) || ![...this.counts.values()].every((counts, n) => isSame(counts, counted[n]));
   }
@@ -145,7 +148,7 @@ export class Plot {
   }
 
   visitLines(left, top, right, bottom, visit) {
-    const cell = (at) => Math.floor(at / CELL);
+    const cell = (at) => Math.floor(at / CELL_PX);
     this.turn += 1;
     for (let row = Math.max(0, cell(top)); row <= Math.min(cell(bottom), cell(this.height)); row++) {
       for (let column = Math.max(0, cell(left)); column <= Math.min(cell(right), this.columns - 1); column++) {
@@ -181,7 +184,7 @@ export class Plot {
       }
       return [...new Set(found)];
     };
-    return { before: follow(node, this.before, 0), behind: follow(node, this.behind, 1), lines };
+    return { dependencies: follow(node, this.dependencies, 0), dependents: follow(node, this.dependents, 1), lines };
   }
 }
 

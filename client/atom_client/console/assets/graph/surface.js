@@ -3,10 +3,10 @@
 
 // The part of a window by which a bitmap exceeds it on each side, and the milliseconds of painting in one frame.
 const MARGIN = 0.5;
-const SLICE = 8;
+const SLICE_MS = 8;
 // While the scale changes, a bitmap is stretched until it is off by this, or the gesture pauses for some milliseconds.
 const MOST_STRETCHED = 1.6;
-const PAUSE = 90;
+const PAUSE_MS = 90;
 
 export class Surface {
   #context;
@@ -109,8 +109,8 @@ export class Surface {
     this.frames += 1;
     const stretched = this.#front.view ? this.view.k / this.#front.view.k : Infinity;
     const isOff = stretched === 1 || stretched > MOST_STRETCHED || stretched < 1 / MOST_STRETCHED;
-    if (!this.#job && !this.#isFresh() && (this.#isDirty || isOff || performance.now() - this.#zoomedAt > PAUSE)) this.#start();
-    this.#work(SLICE);
+    if (!this.#job && !this.#isFresh() && (this.#isDirty || isOff || performance.now() - this.#zoomedAt > PAUSE_MS)) this.#start();
+    this.#work(SLICE_MS);
     if (this.#front.view) this.#show();
     if (this.#job || !this.#isFresh()) this.ask();
   }

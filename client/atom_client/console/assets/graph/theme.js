@@ -1,8 +1,8 @@
 // The colors of a graph, which the stylesheet defines: they are read from the legend, in light and in dark.
 
 import { SIGNS } from "../format.js";
+import { STEP_STATES as STATES } from "../states.js";
 import { html } from "../vendor/lit-html/lit-html.js";
-import { STATES } from "./plot.js";
 
 // What a state looks like where boxes are too small for a sign.
 const FAR = {

@@ -1,10 +1,11 @@
 // Rows with bars, of which only those that can be seen exist.
 
 import { clean, duration, foreign, SIGNS } from "../format.js";
+import { ENDED_STEP_STATES } from "../states.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 
-const ROW = 30;
-const SPARE = 8;
+const ROW_HEIGHT = 30;
+const ROWS_BEYOND = 8;
 const TICKS = 5;
 
 // The end has no label, which would stand outside.
@@ -15,7 +16,8 @@ export class Chart {
 
   // `hrefOf(id)` links a step, and `toggle(row)` opens or folds a row.
   constructor({ hrefOf, toggle }) {
-    Object.assign(this, { hrefOf, toggle, rows: [], all: null, zoom: 1 });
+    // `grown` is how many milliseconds have passed since the times were read, if they go on.
+    Object.assign(this, { hrefOf, toggle, rows: [], all: null, zoom: 1, grown: 0 });
     this.element = document.createElement("div");
     this.element.className = "timeline-chart";
     this.element.tabIndex = 0;
@@ -27,8 +29,19 @@ export class Chart {
   }
 
   show(all, rows, zoom) {
+    if (all !== this.all) this.grown = 0;
     Object.assign(this, { all, rows, zoom });
     this.draw();
+  }
+
+  // Let what has not ended go on until so many milliseconds after the times were read.
+  grow(milliseconds) {
+    this.grown = Math.max(0, milliseconds);
+    this.draw();
+  }
+
+  get took() {
+    return this.all.data.took_ms + this.grown;
   }
 
   draw() {
@@ -42,14 +55,14 @@ export class Chart {
 
   #drawRows() {
     const { element, rows, zoom } = this;
-    const { took_ms: took } = this.all.data;
-    const first = Math.max(0, Math.floor(element.scrollTop / ROW) - SPARE);
-    const shown = rows.slice(first, Math.ceil((element.scrollTop + element.clientHeight) / ROW) + SPARE);
+    const { took } = this;
+    const first = Math.max(0, Math.floor(element.scrollTop / ROW_HEIGHT) - ROWS_BEYOND);
+    const shown = rows.slice(first, Math.ceil((element.scrollTop + element.clientHeight) / ROW_HEIGHT) + ROWS_BEYOND);
     const many = TICKS * zoom;
     const ticks = Array.from({ length: many + 1 }, (_, number) => number / many);
     render(html`<div class="timeline-inside" .style=${`width:${100 * zoom}%`}>
       <div class="timeline-axis" aria-hidden="true"><span class="timeline-name"></span><span class="timeline-track">${ticks.map((at) => html`<span class="tick" .style=${`left:${at * 100}%`}>${tick(at, took)}</span>`)}</span></div>
-      <ol class="timeline-rows" .style=${`height:${rows.length * ROW}px`}>${shown.map((row, number) => this.#row(row, first + number))}</ol>
+      <ol class="timeline-rows" .style=${`height:${rows.length * ROW_HEIGHT}px`}>${shown.map((row, number) => this.#row(row, first + number))}</ol>
     </div>`, element);
     element.dataset.ready = "true";
   }
@@ -58,21 +71,24 @@ export class Chart {
     const { data, onPath } = this.all;
     const id = data.steps[row.steps[0]];
     const isOnPath = row.steps.some((one) => onPath.has(data.steps[one]));
-    const state = data.states[row.steps[0]];
+    const sign = html`<span class="timeline-sign" data-state=${row.state} role="img" aria-label=${row.state}>${SIGNS[row.state] ?? "?"}</span> `;
     const name = row.fan
-      ? html`<button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} @click=${() => this.toggle(row)}><span aria-hidden="true">${row.isOpened ? "▾" : "▸"}</span> ${foreign(row.name)}</button>`
-      : html`<span class="timeline-sign" data-state=${state} role="img" aria-label=${state}>${SIGNS[state] ?? "?"}</span> <a href=${this.hrefOf(id)} title=${clean(id)}>${foreign(id)}</a>`;
-    return html`<li class=${`${isOnPath ? "on-path" : ""} ${row.isMember ? "member" : ""}`} aria-posinset=${number + 1} aria-setsize=${this.rows.length} .style=${`top:${number * ROW}px`}>
+      ? html`${sign}<button type="button" class="fold" aria-expanded=${row.isOpened ? "true" : "false"} @click=${() => this.toggle(row)}><span aria-hidden="true">${row.isOpened ? "▾" : "▸"}</span> ${foreign(row.name)}</button>`
+      : html`${sign}<a href=${this.hrefOf(id)} title=${clean(id)}>${foreign(id)}</a>`;
+    return html`<li class=${`${isOnPath ? "on-path" : ""} ${row.isMember ? "member" : ""}`} aria-posinset=${number + 1} aria-setsize=${this.rows.length} .style=${`top:${number * ROW_HEIGHT}px`}>
       <span class="timeline-name">${isOnPath ? html`<span class="path-sign" role="img" aria-label="on the critical path" title="on the critical path">◆</span>` : nothing}${name}</span>
-      <span class="timeline-track"><span class="unseen">${duration(row.busy / 1000)}</span>${this.#bars(row.bars)}</span></li>`;
+      <span class="timeline-track"><span class="unseen">${duration(row.busy / 1000)}</span>${this.#bars(row)}</span></li>`;
   }
 
-  #bars(bars) {
-    const { parts, took_ms: took } = this.all.data;
+  #bars({ steps, bars }) {
+    const { took } = this;
+    const { parts, states, took_ms: read } = this.all.data;
+    const isOpen = this.grown > 0 && steps.some((one) => !ENDED_STEP_STATES.has(states[one]));
     const drawn = [];
     for (let at = 0; at < bars.length; at += 3) {
       const { name, words } = parts[bars[at]];
-      const [start, end] = [bars[at + 1], bars[at + 2]];
+      // A bar that reached the time of reading goes on.
+      const [start, end] = [bars[at + 1], isOpen && bars[at + 2] === read ? took : bars[at + 2]];
       drawn.push(html`<span class="bar" data-part=${name} title="${duration((end - start) / 1000)} ${words}" .style=${`left:${(start / took) * 100}%;width:max(2px, ${((end - start) / took) * 100}%)`}></span>`);
     }
     return drawn;

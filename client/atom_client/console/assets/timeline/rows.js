@@ -1,6 +1,7 @@
 // The rows of a timeline: its steps as the reader wants them, filtered, sorted, and with similar steps in one row.
 
 import { commonName } from "../graph/plot.js";
+import { WORST_FIRST } from "../states.js";
 
 export const ORDERS = { started: "First started first", longest: "Longest first", path: "Critical path only" };
 
@@ -43,18 +44,25 @@ export class Rows {
       }
     }
     for (const head of folded.values()) this.#measure(head);
+    // A search may have left one step of many.
+    rows.forEach((row, at) => {
+      if (row.fan && row.steps.length === 1) rows[at] = this.#single(row.steps[0]);
+    });
     if (order === "longest") rows.sort((a, b) => b.busy - a.busy);
     return rows.flatMap((row) => (row.isOpened ? [row, ...row.steps.map((number) => ({ ...this.#single(number), isMember: true }))] : [row]));
   }
 
   #single(number) {
-    return { steps: [number], busy: this.busy[number], bars: this.data.bars[number] };
+    const { bars, states } = this.data;
+    return { steps: [number], state: states[number], busy: this.busy[number], bars: bars[number] };
   }
 
-  // A folded row shows when any of its steps waited or ran; its time is that of the longest.
+  // A folded row shows when any of its steps waited or ran; its time is that of the longest, its state the worst.
   #measure(row) {
     const spans = new Map();
     row.busy = 0;
+    const states = new Set(row.steps.map((number) => this.data.states[number]));
+    row.state = WORST_FIRST.find((name) => states.has(name));
     row.name = `${row.steps.length.toLocaleString("en")} × ${commonName(row.steps.map((number) => this.data.steps[number]))}`;
     for (const number of row.steps) {
       const bars = this.data.bars[number];

@@ -1,6 +1,7 @@
 // One dead letter: its facts, its event, and what to do about it.
 
 import { toolbar } from "../actions.js";
+import { go, to } from "../address.js";
 import { get, path } from "../api.js";
 import { foreign, sentence } from "../format.js";
 import { openDrop, openReplay } from "../letters.js";
@@ -9,13 +10,15 @@ import { html } from "../vendor/lit-html/lit-html.js";
 
 export async function deadLetter({ params: [id] }) {
   const letter = await get(path`/dead-letters/${id}`);
-  return { title: `Dead letter ${id}`, render: () => draw(letter) };
+  const { hash } = location;
+  // The reader may have left the letter while it was replayed.
+  const after = () => {
+    if (location.hash === hash) go("#/dead-letters");
+  };
+  return { title: `Dead letter ${id}`, render: () => draw(letter, after) };
 }
 
-function draw(letter) {
-  const after = () => {
-    location.hash = "/dead-letters";
-  };
+function draw(letter, after) {
   return html`<p><a href="#/dead-letters">All dead letters</a></p>
     <h1>Dead letter ${foreign(letter.id)}</h1>
     ${toolbar("Actions on this letter", [
@@ -23,7 +26,7 @@ function draw(letter) {
       ["Drop …", () => openDrop({ ids: [letter.id] }, after), ""],
     ])}
     ${factList(letter.facts, (_, value) => sentence(value))}
-    ${letter.run_id ? html`<p><a href="#/runs/${encodeURIComponent(letter.run_id)}">Run ${foreign(letter.run_id)}</a></p>` : ""}
+    ${letter.run_id ? html`<p><a href=${to("runs", letter.run_id)}>Run ${foreign(letter.run_id)}</a></p>` : ""}
     <h2>Event</h2><pre tabindex="0" aria-label="The event">${letter.body_text}</pre>
     <h2>What to do</h2>${letter.advice.map((line) => html`<p>${sentence(line)}</p>`)}`;
 }

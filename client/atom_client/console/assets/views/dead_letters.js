@@ -1,10 +1,12 @@
 // The events that were given up, newest first.
 
 import { toolbar } from "../actions.js";
+import { to } from "../address.js";
 import { get } from "../api.js";
 import { counted, foreign, moment, sentence } from "../format.js";
 import { openDrop, openReplay } from "../letters.js";
 import { html } from "../vendor/lit-html/lit-html.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
 export async function deadLetters({ redraw }) {
   const page = new LettersPage(redraw);
@@ -44,11 +46,11 @@ class LettersPage {
     const letters = found.dead_letters;
     const after = () => this.read();
     const ids = [...chosen];
-    const none = letters.length ? (ids.length ? "" : "Choose letters for the first two.") : "There is nothing to replay or to drop.";
+    const none = letters.length ? (ids.length ? "" : "Choose letters first.") : "There is nothing to replay or to drop.";
     const empty = letters.length ? "" : none;
     return html`<h1>Dead letters</h1>
       <p class="quiet">Events that could not be handled. Reading them holds them for a moment: a letter that another
-        command is reading now is missing here. <button type="button" ?disabled=${this.isReading} @click=${after}>${
+        command is reading now is missing here. <button type="button" aria-disabled=${this.isReading ? "true" : "false"} @click=${() => this.isReading || this.read()}>${
           this.isReading ? "Reading …" : "Read again"}</button></p>
       ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       ${toolbar("Actions on dead letters", [
@@ -63,16 +65,17 @@ class LettersPage {
   }
 
   renderTable(letters) {
-    return html`<div class="scroll" tabindex="0" role="region" aria-label="Dead letters"><table class="letters">
+    return html`<div class="scroll" tabindex="0" role="region" aria-label="Dead letters"><table class="letters cards">
       <thead><tr><th scope="col">Choose</th><th scope="col">Letter</th><th scope="col">Topic</th><th scope="col">Dead since</th>
         <th scope="col">Deliveries</th><th scope="col">Run</th><th scope="col">Reason</th></tr></thead>
-      <tbody>${letters.map((one) => html`<tr>
+      <tbody>${repeat(letters, (one) => one.id, (one) => html`<tr>
         <td><input type="checkbox" aria-label="Choose letter ${one.id}" .checked=${this.chosen.has(one.id)}
           @change=${(event) => this.choose(one.id, event.target.checked)}></td>
-        <th scope="row"><a href="#/dead-letters/${encodeURIComponent(one.id)}">${foreign(one.id)}</a></th>
-        <td>${foreign(one.topic)}</td><td>${moment(one.dead_since)}</td><td>${one.deliveries ?? ""}</td>
-        <td>${one.run_id ? html`<a href="#/runs/${encodeURIComponent(one.run_id)}">${foreign(one.run_id)}</a>` : ""}</td>
-        <td>${sentence(one.reason)}${one.replay_may_succeed ? "" : html` <span class="quiet">(a replay cannot help)</span>`}</td>
+        <th scope="row"><a href=${to("dead-letters", one.id)}>${foreign(one.id)}</a></th>
+        <td data-name="Topic">${foreign(one.topic)}</td><td data-name="Dead since">${moment(one.dead_since)}</td>
+        <td data-name="Deliveries">${one.deliveries ?? ""}</td>
+        <td data-name="Run">${one.run_id ? html`<a href=${to("runs", one.run_id)}>${foreign(one.run_id)}</a>` : ""}</td>
+        <td data-name="Reason">${sentence(one.reason)}${one.replay_may_succeed ? "" : html` <span class="quiet">(a replay cannot help)</span>`}</td>
       </tr>`)}</tbody></table></div>`;
   }
 }

@@ -4,7 +4,7 @@ import { post } from "../api.js";
 import { drawExamined, drawPlan, drawSteps } from "../examined.js";
 import { foreign, sentence } from "../format.js";
 import { paramsForm } from "../params.js";
-import { Source } from "../source.js";
+import { KEPT, Source } from "../source.js";
 import { FileGraph } from "../graph/file_graph.js";
 import { html } from "../vendor/lit-html/lit-html.js";
 
@@ -18,7 +18,7 @@ export async function file({ redraw }) {
 class FilePage {
   constructor(redraw) {
     Object.assign(this, { redraw, values: {}, check: null, error: "", asking: null, timer: 0 });
-    this.source = new Source((soon) => this.changed(soon));
+    this.source = new Source((isTyping) => this.changed(isTyping), { fate: KEPT });
     this.graph = new FileGraph();
   }
 
@@ -28,9 +28,9 @@ class FilePage {
     this.graph.close();
   }
 
-  changed(soon) {
+  changed(isTyping) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.examine(), soon ? PAUSE_MS : 0);
+    this.timer = setTimeout(() => this.examine(), isTyping ? PAUSE_MS : 0);
     this.redraw();
   }
 

@@ -2,29 +2,53 @@
 
 import { to } from "../address.js";
 import { get, path } from "../api.js";
-import { clean, duration, foreign, secondsBetween, state } from "../format.js";
+import { clean, duration, foreign, secondsBetween, sentence, state } from "../format.js";
 import { headings, moveInRows, pager } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
 const LONGEST_VALUE = 120;
 
 export class Items {
-  constructor(runId, stepId, redraw) {
-    Object.assign(this, { runId, stepId, redraw, page: null, error: null });
+  #asked = 0;
+
+  // `onOpen` is called once another page is shown; `isLive` tells if changes come by themselves.
+  constructor({ run, step, redraw, onOpen = () => {}, isLive = () => false }) {
+    Object.assign(this, { runId: run, stepId: step, redraw, onOpen, isLive, page: null, error: null });
   }
 
-  async open(number = this.page?.page ?? 1) {
+  get number() {
+    return this.page?.page ?? 1;
+  }
+
+  // Only the latest answer counts, in whichever order they come.
+  async open(number = this.number) {
+    const asked = ++this.#asked;
     try {
-      this.page = await get(path`/runs/${this.runId}/steps/${this.stepId}/items?page=${number}`);
-      this.error = null;
+      const page = await get(path`/runs/${this.runId}/steps/${this.stepId}/items?page=${number}`);
+      if (asked !== this.#asked) return;
+      const isOther = this.page?.page !== page.page;
+      Object.assign(this, { page, error: null });
+      if (isOther) this.onOpen();
     } catch (error) {
-      this.error = error.message;
+      if (asked === this.#asked) this.error = error.message;
     }
     this.redraw();
   }
 
+  // Take a page that was read again, or some of its items.
+  take({ items, ...page }) {
+    // It may be an answer about the page before.
+    if (page.page !== undefined && page.page !== this.number) return;
+    const news = new Map(items.map((item) => [item.index, item]));
+    const isWhole = page.page !== undefined;
+    const shown = isWhole ? items : this.page?.items.map((item) => news.get(item.index) ?? item);
+    if (shown) this.page = { ...this.page, ...page, items: shown };
+    this.redraw();
+  }
+
   render() {
-    if (this.error) return html`<p class="problem" role="alert">${this.error}</p>`;
+    if (this.error) return html`<p class="problem" role="alert">${sentence(this.error)}</p>`;
     if (!this.page) return html`<p class="quiet">Loading the items …</p>`;
     const { items, text, page, page_size: size, step } = this.page;
     const total = step.items.total ?? items.length;
@@ -35,9 +59,16 @@ export class Items {
     }
     return html`<table class="cards items" aria-label=${label} @keydown=${moveInRows}>
         ${headings("Item", "State", "Attempts", "Duration", "Value", "Message")}
-        <tbody>${items.map((item) => this.row(item))}</tbody>
+        <tbody>${repeat(items, (item) => item.id, (item) => this.row(item))}</tbody>
       </table>
       ${pager({ page, size, total, noun: "item", label: `Pages of ${label}`, open })}`;
+  }
+
+  // While it is followed, the time of an item that has not ended goes on.
+  lasting({ duration_s: taken, started_at: begun, state: name }) {
+    const goesOn = this.isLive() && taken === undefined && begun && name !== "PENDING";
+    if (goesOn) return html`<ticking-time since=${begun}></ticking-time>`;
+    return duration(taken ?? secondsBetween(begun, this.page.as_of));
   }
 
   row(item) {
@@ -48,7 +79,7 @@ export class Items {
       <th scope="row"><a href=${to("runs", this.runId, "steps", item.id)}>${foreign(item.id)}</a></th>
       <td data-name="State">${state(item.state)}</td>
       <td data-name="Attempts" class="number">${item.attempts || ""}</td>
-      <td data-name="Duration" class="number">${duration(item.duration_s ?? secondsBetween(item.started_at, this.page.as_of))}</td>
+      <td data-name="Duration" class="number">${this.lasting(item)}</td>
       <td data-name="Value"><bdi>${shown}</bdi></td>
       <td data-name="Message">${item.remark ? foreign(item.remark) : nothing}</td>
     </tr>`;

@@ -1,7 +1,7 @@
 // A run: where it is and why, and its tabs.
 
 import { runActions } from "../actions.js";
-import { go, to } from "../address.js";
+import { to } from "../address.js";
 import { clean, foreign, sentence, state } from "../format.js";
 import { asOf, crumbs } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -15,34 +15,47 @@ const MOST_ABOVE_A_PICTURE = 1;
 
 export async function run({ params, query, about, redraw }) {
   const [ref, name] = params;
-  const view = { tab: tabOf(name), opened: null, hasAll: false, redraw };
+  const view = { tab: tabOf(name), query, opened: null, number: 0, error: null, hasAll: false, redraw };
   const drawn = () => {
     view.opened?.changed?.();
     redraw();
   };
   const model = (view.model = await RunModel.read(ref, drawn));
-  const openTab = async (tab, inQuery) => {
+  view.openTab = async (tab) => {
+    const number = ++view.number;
+    const isCurrent = () => number === view.number;
     view.opened?.close?.();
-    Object.assign(view, { tab, opened: null });
-    const opened = await tab.open({ model, query: inQuery, about, redraw });
-    if (view.tab !== tab) return opened.close?.();
-    view.opened = opened;
+    Object.assign(view, { tab, opened: null, error: null });
+    redraw();
+    const { query: asked } = view;
+    try {
+      const opened = await tab.open({ model, query: asked, about, redraw });
+      if (!isCurrent()) return opened.close?.();
+      view.opened = opened;
+      // The address may have changed while the tab was being read.
+      if (asked !== view.query) opened.update?.({ query: view.query });
+    } catch (error) {
+      if (isCurrent()) view.error = error.message;
+    }
+    redraw();
   };
-  await openTab(view.tab, query);
-  // The reference may have been the beginning of an id, or a workflow's name.
-  if (ref !== model.run.id) go(location.hash.replace(/^#\/runs\/[^/?]+/, to("runs", model.run.id)), { replace: true });
+  await view.openTab(view.tab);
+  // The reference may have been the beginning of an id, or a workflow's name. The view that is opening is the right one.
+  if (ref !== model.run.id) history.replaceState(history.state, "", location.hash.replace(/^#\/runs\/[^/?]+/, to("runs", model.run.id)));
   model.canFollow = about.live;
   if (about.live && model.isOpen) model.follow();
   return {
     title: model.run.id,
     render: () => draw(view),
     update: async ({ params: [other, tabName], query: inQuery }) => {
-      if (other !== model.run.id && other !== ref) return false;
+      if (other !== model.run.id) return false;
+      view.query = inQuery;
       const tab = tabOf(tabName);
-      if (tab !== view.tab) await openTab(tab, inQuery);
+      if (tab !== view.tab) await view.openTab(tab);
       else view.opened?.update?.({ query: inQuery });
     },
     close: () => {
+      view.number++;
       model.close();
       view.opened?.close?.();
     },
@@ -65,13 +78,21 @@ function draw(view) {
   return html`${crumbs(...above)}
     <h1>${foreign(run.id)} ${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</h1>
     ${asOf({ ...time, refresh: () => model.refresh() })}
-    ${runActions(run, () => model.refresh())}
-    <section aria-label="Why it is where it is" class="why"><p>${sentence(why.text)}</p>${reasons(view)}</section>
+    ${runActions(run, () => model.refresh(), model.data.why_fixed, model.steps)}
+    <section aria-label="Why it is where it is" class="why"><p>${sentence(why.text)}</p>${reasons(view)}
+      ${model.data.next_text ? html`<p>${sentence(model.data.next_text)}</p>` : nothing}</section>
     ${warnings.map((one) => html`<p class="warning">${sentence(one)}</p>`)}
     <nav class="tabs" aria-label="Views of the run"><ul>${RUN_TABS.map((tab, number) => html`<li><a
       href=${number ? to("runs", run.id, tab.name) : to("runs", run.id)}
       aria-current=${tab === view.tab ? "page" : "false"}>${tab.title}</a></li>`)}</ul></nav>
-    ${view.opened ? view.opened.render() : html`<p class="quiet">Loading …</p>`}`;
+    ${tabContent(view)}`;
+}
+
+function tabContent({ opened, error, tab, openTab }) {
+  if (opened) return opened.render();
+  if (error === null) return html`<p class="quiet" role="status">Loading …</p>`;
+  return html`<p class="problem" role="alert">${sentence(error)}</p>
+    <p><button type="button" @click=${() => openTab(tab)}>Try again</button></p>`;
 }
 
 // The reasons, a few under each heading, with links to the steps that they name.
@@ -85,8 +106,9 @@ function reasons(view) {
   };
   return html`${kinds.map(([kind, all]) => {
     // One more takes no more room than the line that would stand for it.
-    const shown = view.hasAll || all.length <= most + 1 ? all : all.slice(0, most);
-    const more = all.length - shown.length;
+    const total = all.length + (why.more[kind] ?? 0);
+    const shown = view.hasAll || total <= most + 1 ? all : all.slice(0, most);
+    const more = total - shown.length;
     const heading = why.headings[kind];
     return html`${heading ? html`<p>${heading}</p>` : nothing}
       <ul class=${heading ? "" : "plain"}>${shown.map((reason) => line(run, reason))}
@@ -94,7 +116,7 @@ function reasons(view) {
   })}
   ${kinds.some(([, all]) => all.length > most + 1)
     ? html`<button type="button" aria-expanded=${view.hasAll ? "true" : "false"} @click=${toggle}
-        >${view.hasAll ? "Show fewer reasons" : "Show all reasons"}</button>`
+        >${view.hasAll ? "Show fewer reasons" : "Show more reasons"}</button>`
     : nothing}`;
 }
 

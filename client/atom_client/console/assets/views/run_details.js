@@ -41,9 +41,9 @@ function values(title, found, defaulted = []) {
 }
 
 function error(run, { step, file, line, column, message, suggestion }) {
-  const place = [file, line, column].filter(Boolean).join(":");
+  const position = [file, line, column].filter(Boolean).join(":");
   return html`<li>${step ? html`<a href=${to("runs", run.id, "steps", step)}>${foreign(step)}</a> ` : nothing}
-    ${place ? html`<code>${foreign(place)}</code> ` : nothing}
+    ${position ? html`<code>${foreign(position)}</code> ` : nothing}
     ${foreign(message)}${suggestion ? html`; ${foreign(suggestion)}` : nothing}</li>`;
 }
 

@@ -2,18 +2,19 @@
 
 import { get, path } from "../api.js";
 import { go, to, withQuery } from "../address.js";
+import { sentence } from "../format.js";
 import { drawGraph } from "../graph/draw_graph.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 // A run that is just starting gains steps; its graph is read again at most once in this many milliseconds.
-const AGAIN = 2000;
+const BETWEEN_READS_MS = 2000;
 
 export async function graph({ model, query, redraw }) {
   const view = { model, redraw, element: document.createElement("div"), drawn: null, wanted: foldOf(query), error: null, readAt: 0, isClosed: false };
   view.data = await read(view);
-  await place(view, query.get("step"));
+  await drawPlaces(view, query.get("step"));
   return {
-    render: () => html`<section aria-label="Graph">${view.error ? html`<p class="problem" role="alert">${view.error}</p>` : nothing}
+    render: () => html`<section aria-label="Graph">${view.error ? html`<p class="problem" role="alert">${sentence(view.error)}</p>` : nothing}
       ${view.drawn ? view.element : html`<p>The run has no steps to show.</p>`}</section>`,
     update: async (changed) => {
       const wanted = foldOf(changed.query);
@@ -23,17 +24,18 @@ export async function graph({ model, query, redraw }) {
     },
     changed: () => {
       view.drawn?.setSteps(model.steps);
-      if (model.steps.length > (view.data.steps ?? 0) && Date.now() - view.readAt > AGAIN) readAgain(view);
+      if (model.steps.length > (view.data.steps ?? 0)) readSoon(view);
     },
     close: () => {
       view.isClosed = true;
+      clearTimeout(view.timer);
       view.drawn?.close();
     },
   };
 }
 
 // Draw what was read: the first time with all that the graph asks of the run, later with other places.
-async function place(view, chosen = null) {
+async function drawPlaces(view, chosen = null) {
   const { model, data } = view;
   if (!data.steps) return;
   if (view.drawn) return view.drawn.setData(data, model.steps);
@@ -64,13 +66,24 @@ function read(view) {
   return get(`${path`/runs/${view.model.run.id}/graph`}?${view.wanted}`);
 }
 
+function readSoon(view) {
+  view.isDue = true;
+  view.timer ||= setTimeout(async () => {
+    view.isDue = false;
+    await readAgain(view);
+    view.timer = 0;
+    // More may have come while this was read.
+    if (view.isDue && !view.isClosed) readSoon(view);
+  }, Math.max(0, view.readAt + BETWEEN_READS_MS - Date.now()));
+}
+
 async function readAgain(view) {
   const { wanted } = view;
   try {
     const data = await read(view);
     if (wanted !== view.wanted || view.isClosed) return;
     Object.assign(view, { data, error: null });
-    await place(view);
+    await drawPlaces(view);
   } catch (error) {
     view.error = error.message;
   }

@@ -2,19 +2,21 @@
 
 import { get, path } from "../api.js";
 import { Live } from "../live.js";
+import { OPEN_RUN_STATES } from "../states.js";
 import { setClock } from "../ticking.js";
-
-const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 
 export class RunModel {
   #live = null;
+  #isClosed = false;
+  #reading = 0;
+  #watched = null;
   #onChange;
 
   // `onChange` is called after each change, at most once per frame.
   constructor(data, onChange) {
     this.data = data;
     this.isBusy = false;
-    // As `Live` says it.
+    // The status that `Live` reported last, and its sentence.
     this.status = "";
     this.problem = "";
     this.error = null;
@@ -42,17 +44,25 @@ export class RunModel {
   }
 
   get isOpen() {
-    return OPEN.has(this.run.state);
+    return OPEN_RUN_STATES.has(this.run.state);
   }
 
   async refresh() {
+    const number = ++this.#reading;
+    const isCurrent = () => number === this.#reading && !this.#isClosed;
     this.isBusy = true;
     this.#onChange();
     try {
-      this.data = await get(path`/runs/${this.run.id}`);
+      const data = await get(path`/runs/${this.run.id}`);
+      if (!isCurrent()) return;
+      // The stream may have brought later changes, so the next one goes on from what was read.
+      this.#unfollow();
+      this.data = data;
+      setClock(data.as_of);
       this.error = null;
       this.refreshes += 1;
     } catch (error) {
+      if (!isCurrent()) return;
       this.error = error.message;
     }
     this.isBusy = false;
@@ -73,9 +83,13 @@ export class RunModel {
 
   // Follow the run until it has ended or the view is closed.
   follow() {
+    if (this.#isClosed) return;
     this.#live ??= new Live({
-      path: () => path`/runs/${this.run.id}/live?after=${this.data.at ?? ""}`,
-      onLine: (line) => this.apply(line),
+      path: () => `${path`/runs/${this.run.id}/live?after=${this.data.at ?? ""}`}${this.#itemsAsked()}`,
+      onLine: ({ items, ...change }) => {
+        if (items) this.#watched?.take(items);
+        if (Object.keys(change).length) this.apply(change);
+      },
       onStatus: (status, problem) => {
         Object.assign(this, { status, problem });
         if (status === "ended") {
@@ -87,9 +101,28 @@ export class RunModel {
     });
   }
 
-  close() {
+  // Follow pages of items, too: `pages()` returns pairs of a step and a page, and `take` is given what changes, by step.
+  watchItems(watched) {
+    this.#watched = watched;
+    this.itemsChanged();
+  }
+
+  itemsChanged() {
+    this.#live?.reopen();
+  }
+
+  #itemsAsked() {
+    return (this.#watched?.pages() ?? []).map(([step, page]) => path`&items=${`${page}:${step}`}`).join("");
+  }
+
+  #unfollow() {
     this.#live?.close();
     this.#live = null;
+  }
+
+  close() {
+    this.#isClosed = true;
+    this.#unfollow();
   }
 }
 

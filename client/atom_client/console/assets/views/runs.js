@@ -3,18 +3,20 @@
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
 import { clean, counted, duration, foreign, moment, state } from "../format.js";
-import { afterTyping, asOf, goToPage, moveInRows, pager, sortable, stateChoice } from "../parts.js";
+import { asOf, goToPage, moveInRows, pager, sortable, stateChoice, TypedText } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Live } from "../live.js";
+import { OPEN_RUN_STATES, RUN_STATES } from "../states.js";
 import { setClock } from "../ticking.js";
 import { live } from "../vendor/lit-html/directives/live.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
-const STATES = ["QUEUED", "SEEDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "INVALID", "SKIPPED"];
-const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 const SINCE = ["1h", "24h", "7d", "30d", "today", "yesterday"];
 
 export async function runs({ query, about, redraw }) {
-  const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, redraw };
+  const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, labelProblem: "", redraw };
+  const typed = (name) => new TypedText((text) => change({ [name]: text }, { replace: true }));
+  view.typed = { q: typed("q"), workflow: typed("workflow"), since: typed("since") };
   // Only the latest answer counts, in whichever order they come.
   view.read = async () => {
     const number = ++view.number;
@@ -27,7 +29,11 @@ export async function runs({ query, about, redraw }) {
         if (about.live) followRuns(view);
       }
     } catch (error) {
-      if (number === view.number) view.error = error.message;
+      if (number === view.number) {
+        view.error = error.message;
+        // A filter that makes no sense is followed nowhere.
+        if (error.status === 400) stopFollowing(view);
+      }
     }
     if (number === view.number) view.isBusy = false;
     redraw();
@@ -40,8 +46,16 @@ export async function runs({ query, about, redraw }) {
       view.query = changed.query;
       view.read();
     },
-    close: () => view.live?.close(),
+    close: () => {
+      view.number++;
+      view.live?.close();
+    },
   };
+}
+
+function stopFollowing(view) {
+  view.live?.close();
+  Object.assign(view, { page: null, live: null, status: "" });
 }
 
 // Follow the runs that the list is about, from what was read on.
@@ -57,22 +71,27 @@ function followRuns(view) {
     },
     onStatus: (status, problem) => {
       Object.assign(view, { status, problem });
+      if (status === "ended") view.error = problem || null;
       redraw();
     },
   });
 }
 
-// Replace the runs that are listed; new ones come first on the first page of the newest runs.
+// Replace the runs that are listed. On the first page of the newest runs, others come in at their place.
 function apply({ page, query }, { runs: changed = [], gone = [], ...others }) {
   if (others.as_of) setClock(others.as_of);
   const news = new Map(changed.map((run) => [run.id, run]));
   const listed = page.runs.map((run) => news.get(run.id) ?? run).filter((run) => !gone.includes(run.id));
-  const known = new Set(page.runs.map((run) => run.id));
-  const newest = page.runs[0]?.created_at ?? "";
-  const created = changed.filter((run) => !known.has(run.id) && (page.page > 1 || run.created_at >= newest));
-  const isShown = page.page === 1 && (query.get("sort") ?? "created") === "created";
-  if (isShown) listed.unshift(...created.sort((one, other) => (one.created_at < other.created_at ? 1 : -1)));
-  const total = page.total + (isShown ? created.length : 0) - (page.runs.length + (isShown ? created.length : 0) - listed.length);
+  let total = page.total - (page.runs.length - listed.length);
+  if (page.page === 1 && (query.get("sort") ?? "created") === "created") {
+    const known = new Set(page.runs.map((run) => run.id));
+    // An older one may already be on a later page.
+    const oldest = page.runs.length < page.page_size ? "" : page.runs.at(-1).created_at;
+    const entered = changed.filter((run) => !known.has(run.id) && run.created_at > oldest);
+    total += entered.length;
+    listed.push(...entered);
+    if (entered.length) listed.sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
+  }
   Object.assign(page, others, { runs: listed.slice(0, page.page_size), total });
 }
 
@@ -84,34 +103,39 @@ function change(changes, options) {
 function draw(view) {
   const { page, query } = view;
   return html`<h1>Runs</h1>
-    ${filters(query)}
+    ${filters(view)}
     ${asOf({ time: page?.as_of, isBusy: view.isBusy, status: view.status, problem: view.problem, error: view.error, refresh: view.read })}
     ${page && !view.error ? list(view) : nothing}`;
 }
 
-function filters(query) {
+function filters(view) {
+  const { query, typed } = view;
   const text = (name, label, more = {}) => html`<label class="field">${label}
-    <input type=${more.type ?? "text"} name=${name} .value=${live(query.get(name) ?? "")} maxlength="300"
+    <input type=${more.type ?? "text"} name=${name} .value=${live(typed[name].shown(query.get(name) ?? ""))} maxlength="300"
       autocomplete="off" spellcheck="false" list=${more.list ?? nothing} placeholder=${more.hint ?? nothing}
-      @input=${afterTyping((value) => change({ [name]: value.trim() }, { replace: true }))}></label>`;
+      @input=${typed[name].onInput}></label>`;
   const labels = query.getAll("label");
-  const addLabel = (event) => {
-    const value = event.target.value.trim();
-    event.target.value = "";
+  // What is no label stays in the field, where it can be corrected.
+  const addLabel = ({ target }) => {
+    const value = target.value.trim();
+    view.labelProblem = !value || value.indexOf("=") > 0 ? "" : `${value} is not a label; write NAME=VALUE`;
+    if (view.labelProblem) return view.redraw();
+    target.value = "";
     if (value) change({ label: [...labels.filter((one) => one !== value), value] });
   };
   return html`<search><form class="filters" aria-label="Which runs are listed" @submit=${(event) => event.preventDefault()}>
-    ${text("id", "Id begins with", { type: "search" })}
+    ${text("q", "Search", { type: "search", hint: "id, workflow, file or label" })}
     ${text("workflow", "Workflow or file")}
     ${text("since", "Created since", { list: "since", hint: "such as 24h or 2026-03-01" })}
     <datalist id="since">${SINCE.map((one) => html`<option value=${one}></option>`)}</datalist>
     <label class="field">Label
-      <input type="text" name="label" placeholder="NAME=VALUE, then Enter" autocomplete="off" @change=${addLabel}></label>
+      <input type="text" name="label" placeholder="NAME=VALUE, then Enter" autocomplete="off" @change=${addLabel}>
+      ${view.labelProblem ? html`<span class="problem" role="alert">${foreign(view.labelProblem)}</span>` : nothing}</label>
     <label class="field">Sorted by<select name="sort" .value=${live(query.get("sort") ?? "created")}
       @change=${(event) => change({ sort: event.target.value })}>
       <option value="created">newest</option><option value="started">latest start</option><option value="duration">longest</option>
     </select></label>
-    ${stateChoice({ states: STATES, chosen: query.getAll("state"), choose: (chosen) => change({ state: chosen }) })}
+    ${stateChoice({ states: RUN_STATES, chosen: query.getAll("state"), choose: (chosen) => change({ state: chosen }) })}
     ${labels.length
       ? html`<ul class="chips" aria-label="Labels">${labels.map(
           (one) => html`<li>${foreign(one)} <button type="button" aria-label="Remove the label ${clean(one)}"
@@ -127,17 +151,22 @@ function list(view) {
   const unreadable = page.unreadable.length
     ? html`<p class="warning">Not shown, since a newer version wrote them: ${page.unreadable.map((id) => html`${foreign(id)} `)}</p>`
     : nothing;
-  if (!page.runs.length) return html`${unreadable}<p role="status">${foreign(page.text || "No run is like this any more.")}</p>`;
+  if (!page.runs.length) {
+    const newest = page.is_complete ? "" : ` Only the newest ${page.most_searched.toLocaleString("en")} runs were searched.`;
+    return html`${unreadable}<p role="status">${foreign(page.text || "No run matches any more.")}${newest}</p>`;
+  }
   return html`${unreadable}
     <p class="quiet" role="status">${counted(page.total, "run")}${page.is_complete
       ? nothing
-      : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}</p>
+      : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}${
+      query.has("q") ? `. ${counted(page.documents, "document")} read from Firestore.` : nothing}</p>
+    ${page.note ? html`<p class="quiet">${page.note}</p>` : nothing}
     <table class="cards" aria-label="Runs" @keydown=${moveInRows}>
       <thead><tr>
         <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>
         ${heading("Created", "created", query)}${heading("Duration", "duration", query)}<th scope="col">Steps</th>
       </tr></thead>
-      <tbody>${page.runs.map((run) => row(run, view.status === "live"))}</tbody>
+      <tbody>${repeat(page.runs, (run) => run.id, (run) => row(run, view.status === "live"))}</tbody>
     </table>
     ${pager({ page: page.page, size: page.page_size, total: page.total, noun: "run", label: "Pages of runs", open: goToPage })}`;
 }
@@ -148,7 +177,7 @@ function heading(name, key, query) {
 }
 
 function row(run, isLive) {
-  const begun = run.taken_s !== null && OPEN.has(run.state) ? (run.admitted_at ?? run.started_at) : null;
+  const begun = run.taken_s !== null && OPEN_RUN_STATES.has(run.state) ? (run.admitted_at ?? run.started_at) : null;
   return html`<tr>
     <th scope="row"><a href=${to("runs", run.id)}>${foreign(run.id)}</a>${labelsOf(run)}</th>
     <td data-name="State">${state(run.state)}${run.late ? html` <strong class="late">late</strong>` : nothing}</td>

@@ -2,31 +2,77 @@
 
 import { toolbar } from "../actions.js";
 import { get } from "../api.js";
+import { Live } from "../live.js";
+import { asOf } from "../parts.js";
+import { serverNow, setClock } from "../ticking.js";
 import { openAction, reasonField } from "../dialog.js";
 import { clean, foreign, moment, sentence } from "../format.js";
 import { html } from "../vendor/lit-html/lit-html.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
-const MORE = 20;
+const MORE_INSTANTS = 20;
+// The server gives no more.
+const MOST = 100;
 const SIGNS = { ACTIVE: "▶", PAUSED: "⏸", DELETED: "✘", NONE: "○" };
 
-export async function schedules({ query, redraw }) {
+export async function schedules({ query, about, redraw }) {
   const page = new SchedulesPage(redraw, query.get("deleted") === "1");
   await page.read();
-  return { title: "Schedules", render: () => page.render() };
+  if (about.live) page.follow();
+  return { title: "Schedules", render: () => page.render(), close: () => page.live?.close() };
 }
 
 class SchedulesPage {
   constructor(redraw, withDeleted) {
-    Object.assign(this, { redraw, withDeleted, files: [], more: {}, error: "" });
+    Object.assign(this, { redraw, withDeleted, files: [], more: {}, error: "", stopped: "" });
+    Object.assign(this, { time: "", isBusy: false, live: null, status: "", problem: "" });
   }
 
   async read() {
-    this.files = (await get(`/schedules${this.withDeleted ? "?deleted=1" : ""}`)).files;
+    const { files, stopped, as_of: time } = await get(`/schedules${this.#deleted}`);
+    setClock(time);
+    Object.assign(this, { files, stopped, time, error: "" });
     this.redraw();
   }
 
+  async refresh() {
+    this.isBusy = true;
+    this.redraw();
+    await this.read().catch((error) => (this.error = error.message));
+    this.isBusy = false;
+    this.redraw();
+  }
+
+  get #deleted() {
+    return this.withDeleted ? "?deleted=1" : "";
+  }
+
+  follow() {
+    this.live = new Live({
+      path: () => `/live/schedules${this.#deleted}`,
+      onLine: ({ files = [], paths, as_of: time }) => {
+        const news = new Map([...this.files, ...files].map((file) => [file.path, file]));
+        if (paths) this.files = paths.map((path) => news.get(path));
+        setClock(time);
+        this.time = time;
+        this.redraw();
+      },
+      onStatus: (status, problem) => {
+        Object.assign(this, { status, problem });
+        if (status === "ended") this.error = problem;
+        this.redraw();
+      },
+    });
+  }
+
+  // The next times, without those that have passed since they were read.
+  instantsOf(file) {
+    const now = serverNow();
+    return (this.more[file.path] ?? file.next).filter(({ at }) => Date.parse(at) > now);
+  }
+
   async readMore(file) {
-    const count = (this.more[file.path]?.length ?? file.next.length) + MORE;
+    const count = this.instantsOf(file).length + MORE_INSTANTS;
     try {
       const found = await get(`/schedules/next?${new URLSearchParams({ path: file.path, count })}`);
       Object.assign(this, { error: "" }).more[file.path] = found.next;
@@ -37,17 +83,20 @@ class SchedulesPage {
   }
 
   render() {
+    const { time, isBusy, status, problem } = this;
     return html`<h1>Schedules</h1>
+      ${asOf({ time, isBusy, status, problem, refresh: () => this.refresh() })}
       <p><a href=${this.withDeleted ? "#/schedules" : "#/schedules?deleted=1"}>${
-        this.withDeleted ? "Without those of deleted files" : "With those of deleted files"}</a></p>
+        this.withDeleted ? "Hide deleted files" : "Show deleted files"}</a></p>
+      ${this.stopped && this.files.length ? html`<p class="warning">${sentence(this.stopped)}</p>` : ""}
       ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       ${this.files.length
-        ? this.files.map((file) => this.renderFile(file))
+        ? repeat(this.files, (file) => file.path, (file) => this.renderFile(file))
         : html`<p>There are no schedules. Upload a file that has <code>schedules</code> to register them.</p>`}`;
   }
 
   renderFile(file) {
-    const instants = this.more[file.path] ?? file.next;
+    const instants = this.instantsOf(file);
     const isPaused = file.state === "PAUSED";
     return html`<section class="schedule">
       <h2>${foreign(file.path)}
@@ -61,20 +110,24 @@ class SchedulesPage {
           ])}
       ${instants.length ? this.renderInstants(file, instants, isPaused) : ""}
       ${file.change_lines.length
-        ? html`<details><summary>Last change: ${foreign(file.change_lines[0])}</summary>
-            <ul>${file.change_lines.slice(1).map((line) => html`<li>${foreign(line)}</li>`)}</ul></details>`
+        ? html`<details><summary>Last change: ${sentence(file.change_lines[0])}</summary>
+            <ul>${file.change_lines.slice(1).map((line) => html`<li>${sentence(line)}</li>`)}</ul></details>`
         : ""}
     </section>`;
   }
 
   renderInstants(file, instants, isPaused) {
     return html`<div class="scroll" tabindex="0" role="region" aria-label="Next runs of ${clean(file.path)}"><table>
-        <caption>${isPaused ? "Next runs, if the schedules were resumed now" : "Next runs"}</caption>
-        <thead><tr><th scope="col">In ${foreign(file.timezone)}</th><th scope="col">Here</th><th scope="col">Cron</th>
+        <caption>Next runs${this.stopped ? ", if a platform were up" : isPaused ? ", if the schedules were resumed now" : ""}</caption>
+        <thead><tr><th scope="col">In ${foreign(file.timezone)}</th><th scope="col">In your zone</th><th scope="col">Cron</th>
           <th scope="col">Note</th></tr></thead>
         <tbody>${instants.map((one) => html`<tr><td>${foreign(one.shown)}</td><td>${moment(one.at)}</td>
           <td><code>${foreign(one.cron)}</code></td><td>${foreign(one.note)}</td></tr>`)}</tbody></table></div>
-      <button type="button" @click=${() => this.readMore(file)}>More next runs<span class="unseen"> of ${foreign(file.path)}</span></button>`;
+      ${instants.length < MOST ? this.renderMore(file) : ""}`;
+  }
+
+  renderMore(file) {
+    return html`<button type="button" @click=${() => this.readMore(file)}>More next runs<span class="unseen"> of ${foreign(file.path)}</span></button>`;
   }
 
   open(file, verb, confirm) {
@@ -82,6 +135,7 @@ class SchedulesPage {
       title: `${confirm} of ${file.path}`,
       confirm,
       path: `/schedules/${verb}`,
+      about: file.path,
       options: { path: file.path, reason: "" },
       fields: reasonField,
       after: () => this.read(),

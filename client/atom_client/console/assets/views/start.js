@@ -1,41 +1,67 @@
 // Start a run: of a file that is sent with the message, or of one in a bucket. The form is made from its params.
 
-import { about, READ_ONLY } from "../about.js";
+import { about } from "../about.js";
+import { go, to } from "../address.js";
 import { get, path, post } from "../api.js";
+import { linkToRun, waitForRun } from "../begun.js";
 import { drawExamined, drawPlan } from "../examined.js";
 import { foreign, sentence } from "../format.js";
+import { notify } from "../notices.js";
 import { paramsForm } from "../params.js";
-import { Source } from "../source.js";
+import { SENT, Source } from "../source.js";
 import { html } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 
 const PAUSE_MS = 400;
-const LOOKS = 20;
-const LOOK_MS = 500;
+
+// What was filled in and not started, for a reader who comes back to it.
+let left = null;
 
 export async function start({ query, redraw }) {
-  const page = new StartPage(redraw, query.get("path") ?? "");
+  const again = query.get("again");
+  const page = again === null && left ? left : new StartPage();
+  left = null;
+  if (again !== null) await page.fillIn(again);
+  page.open(redraw);
   return { title: "Start a run", render: () => page.render(), close: () => page.close() };
 }
 
 class StartPage {
-  constructor(redraw, path) {
-    Object.assign(this, { redraw, values: {}, plan: null, error: "", asking: null, timer: 0, sending: "", isClosed: false });
-    Object.assign(this, { path, key: "", labels: "", scheduledAt: "", noQueue: false });
-    this.source = new Source((soon) => this.changed(soon));
-    if (path) this.timer = setTimeout(() => this.preview(), 0);
+  constructor() {
+    Object.assign(this, { values: {}, plan: null, error: "", asking: null, timer: 0, sending: "", isClosed: true, isStale: false, isRequested: false });
+    Object.assign(this, { path: "", key: "", labels: "", scheduledAt: "", noQueue: false, again: null });
+    this.source = new Source((isTyping) => this.changed(isTyping), { fate: SENT });
+  }
+
+  // Fill in what an earlier run was given.
+  async fillIn(runId) {
+    this.again = await get(path`/runs/${runId}/start`);
+    const { file, params, labels } = this.again;
+    Object.assign(this, { path: this.again.path ?? "", values: params, labels: labels.join("\n") });
+    Object.assign(this.source, file);
+  }
+
+  open(redraw) {
+    Object.assign(this, { redraw, isClosed: false });
+    if (!this.hasSource) return;
+    this.isStale = true;
+    this.timer = setTimeout(() => this.preview(), 0);
   }
 
   close() {
     this.isClosed = true;
     clearTimeout(this.timer);
     this.asking?.abort();
+    if (!this.sending && !this.isRequested) left = this;
   }
 
-  changed(soon, fields = {}) {
-    Object.assign(this, fields, { plan: soon ? this.plan : null, isStale: true });
+  changed(isTyping, fields = {}) {
+    Object.assign(this, fields, { plan: isTyping ? this.plan : null, isStale: true, isRequested: false });
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.preview(), soon ? PAUSE_MS : 0);
+    // An answer about what was there before could be confirmed for what is there now.
+    this.asking?.abort();
+    this.asking = null;
+    this.timer = setTimeout(() => this.preview(), isTyping ? PAUSE_MS : 0);
     this.redraw();
   }
 
@@ -47,21 +73,21 @@ class StartPage {
 
   get body() {
     const labels = this.labels.split("\n").map((line) => line.trim()).filter(Boolean);
-    const source = this.path ? { path: this.path } : { file: this.source.file };
+    const source = this.path.trim() ? { path: this.path } : { file: this.source.file };
     return { ...source, params: this.values, key: this.key, labels, scheduled_at: this.scheduledAt, no_queue: this.noQueue };
   }
 
   get hasSource() {
-    return Boolean(this.path || this.source.file);
+    return Boolean(this.path.trim() || this.source.file);
   }
 
-  async preview() {
+  // Ask what would be done; `said` is what the reader is told until then and with it.
+  async preview(said = "") {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
-    let found = { plan: null, error: "" };
-    // A read-only console previews nothing that it could not do; it still checks the file.
+    const found = { plan: null, error: said };
     try {
-      if (this.hasSource && !about.read_only) found.plan = await post("/start", { ...this.body, dry_run: true }, asking.signal);
+      if (this.hasSource) found.plan = await this.ask(asking.signal);
     } catch (error) {
       if (error.name === "AbortError") return;
       found.error = error.message;
@@ -69,6 +95,13 @@ class StartPage {
     if (asking !== this.asking) return;
     Object.assign(this, found, { isStale: false });
     this.redraw();
+  }
+
+  // A read-only console previews nothing that it could not do; it still checks a file from here.
+  async ask(signal) {
+    if (!about.read_only) return post("/start", { ...this.body, dry_run: true }, signal);
+    if (this.path.trim()) return null;
+    return { check: await post("/files/check", { file: this.source.file, params: this.values }, signal), lines: [] };
   }
 
   get canStart() {
@@ -82,41 +115,50 @@ class StartPage {
     this.redraw();
     try {
       const answer = await post("/start", { ...this.body, key, seen });
-      await this.follow(answer.run_id);
+      await this.follow(answer);
     } catch (error) {
-      Object.assign(this, { sending: "", error: error.message });
-      if (error.status === 409) this.changed(false);
+      this.sending = "";
+      if (this.isClosed) {
+        left = this;
+        return notify([error.message]);
+      }
+      this.error = error.message;
+      // Something has changed since the preview, so there is another one.
+      this.isStale = error.status === 409;
+      if (this.isStale) this.preview(error.message);
     }
     this.redraw();
   }
 
-  // The run exists once the platform has read the message.
-  async follow(runId) {
-    this.sending = `Requested run ${runId}; waiting for the platform to begin it …`;
+  // Go to the run once it exists. A reader who has left meanwhile is told in a notice.
+  async follow({ run_id: runId, lines }) {
+    Object.assign(this, { sending: `Requested run ${runId}; waiting for the platform to begin it …`, isRequested: true });
     this.redraw();
-    for (let look = 0; look < LOOKS && !this.isClosed; look++) {
-      const found = await get(path`/runs/${runId}`).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
-      if (found) {
-        location.hash = `/runs/${encodeURIComponent(runId)}`;
-        return;
-      }
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-    }
+    const hasBegun = await waitForRun(runId, () => !this.isClosed);
     this.sending = "";
-    this.error = `Run ${runId} was requested, but the platform has not begun it yet. If it never does, the dead letters may say why.`;
+    if (this.isClosed) notify(lines, { link: linkToRun(runId) });
+    else if (hasBegun) go(to("runs", runId));
+    else this.error = `Run ${runId} was requested, but the platform has not begun it yet. If it never does, the dead letters may say why.`;
+  }
+
+  get hint() {
+    if (!this.hasSource) return "Choose a file first.";
+    if (this.isStale) return "Asking what it will do …";
+    return about.read_only ? "A read-only console checks no files in buckets." : "";
   }
 
   render() {
     const check = this.plan?.check;
     const of = (field) => (this.plan?.problems ?? []).filter((one) => one.field === field);
     return html`<h1>Start a run</h1>
-      ${about.read_only ? html`<p class="problem">${READ_ONLY}</p>` : ""}
+      ${about.read_only ? html`<p class="problem">${sentence(about.why_read_only)}</p>` : ""}
+      ${this.again ? this.renderAgain() : ""}
       <form aria-label="Start a run" @submit=${(event) => event.preventDefault()}>
-        <label class="field"><span>In a bucket <span class="quiet">(instead of a file from here)</span></span>
+        <label class="field"><span>File in a bucket <span class="quiet">(in place of one from this machine)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" placeholder="gs://BUCKET/workflows/nightly.yaml"
-            .value=${live(this.path)} @change=${(event) => this.changed(false, { path: event.target.value.trim() })}></label>
+            .value=${live(this.path)} @input=${(event) => this.changed(true, { path: event.target.value })}></label>
         ${of("path").map(problem)}
-        ${this.path ? "" : this.source.render()}
+        ${this.path.trim() ? "" : this.source.render()}
         ${check ? drawExamined(check) : ""}
         ${paramsForm({
           params: check?.params ?? [], values: this.values, problems: check?.param_problems ?? [],
@@ -127,7 +169,7 @@ class StartPage {
           <h2 id="start-preview">What it will do</h2>
           ${this.plan?.lines.map((line) => html`<p>${sentence(line)}</p>`) ?? ""}
           ${of("request").map(problem)}
-          ${check ? drawPlan(check) : html`<p class="quiet">Choose a file first.</p>`}
+          ${check ? drawPlan(check) : html`<p class="quiet">${this.hint}</p>`}
         </section>
         ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
         <p role="status">${foreign(this.sending)}</p>
@@ -135,8 +177,15 @@ class StartPage {
       </form>`;
   }
 
+  renderAgain() {
+    const { run_id: id, problem: missing } = this.again;
+    return html`<p>The file, the parameters and the labels of run <a href=${to("runs", id)}>${foreign(id)}</a>, to be started
+        anew. Parameters that it left to their defaults are left to them again.</p>
+      ${missing && !this.source.file ? html`<p class="problem">${sentence(missing)}</p>` : ""}`;
+  }
+
   renderOptions(check, of) {
-    const zone = check?.timezone ?? "an offset must be given";
+    const zone = check?.timezone ? html`; in ${foreign(check.timezone)} unless it has an offset` : this.path.trim() ? "; with an offset such as Z" : "";
     return html`<details><summary>Key, labels and time</summary>
         <label class="field"><span>Run key <span class="quiet">(starting again with the same key starts nothing new)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" .value=${live(this.key)}
@@ -144,13 +193,12 @@ class StartPage {
         <label class="field"><span>Labels <span class="quiet">(NAME=VALUE, one a line)</span></span>
           <textarea rows="2" spellcheck="false" .value=${live(this.labels)}
             @input=${(event) => this.changed(true, { labels: event.target.value })}></textarea></label>
-        <label class="field"><span>As of <span class="quiet">(such as 2026-03-01T02:30; ${
-            check?.timezone ? html`in ${foreign(zone)} unless it has an offset` : zone})</span></span>
+        <label class="field"><span>As of <span class="quiet">(such as 2026-03-01T02:30${zone})</span></span>
           <input type="text" spellcheck="false" autocomplete="off" .value=${live(this.scheduledAt)}
             @input=${(event) => this.changed(true, { scheduledAt: event.target.value })}></label>
         ${check?.has_group
           ? html`<label class="check"><input type="checkbox" .checked=${live(this.noQueue)}
-              @change=${(event) => this.changed(false, { noQueue: event.target.checked })}> begin even if its group is full</label>` : ""}
+              @change=${(event) => this.changed(false, { noQueue: event.target.checked })}> start even if its concurrency group is full</label>` : ""}
       </details>
       ${["key", "labels", "scheduled_at"].flatMap(of).map(problem)}`;
   }

@@ -7,11 +7,12 @@ import { clean, duration, foreign, json, moment, outside, sentence, state } from
 import { asOf, crumbs, factList, headings, section, tag } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Live } from "../live.js";
+import { OPEN_RUN_STATES } from "../states.js";
+import { setClock } from "../ticking.js";
 import { Items } from "./items.js";
 
-const OPEN = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 const MOST_DEPENDENCIES = 50;
-const SHORTEST = 0.001;
+const SHORTEST_S = 0.001;
 
 // As `runs show --step` words them.
 const DURATIONS = {
@@ -25,40 +26,71 @@ const DURATIONS = {
 };
 
 export async function step({ params: [runId, stepId], about, redraw }) {
-  const view = { data: null, items: null, isBusy: false, error: null, status: "", problem: "", live: null, redraw };
+  const view = {
+    ...{ data: null, items: null, isBusy: false, error: null, status: "", problem: "", live: null, redraw },
+    // A read may be under way, and another one wanted after it.
+    ...{ reading: null, isDue: false, isClosed: false },
+  };
   const read = async () => {
     view.data = await get(path`/runs/${runId}/steps/${stepId}`);
-    if (!view.data.is_loop) return;
-    view.items ??= new Items(view.data.run, view.data.step.id, redraw);
-    view.items.open();
+    if (view.data.as_of) setClock(view.data.as_of);
+    if (view.data.is_loop) openItems(view);
+    if (about.live && !view.isClosed) follow(view);
   };
-  view.refresh = async () => {
-    Object.assign(view, { isBusy: true, error: null });
-    redraw();
-    await read().catch((error) => (view.error = error.message));
-    view.isBusy = false;
-    redraw();
+  // Reads take turns, so the latest answer is the one that is shown.
+  view.refresh = () => {
+    view.isDue = true;
+    return (view.reading ??= readWhileDue(view, read));
   };
   await read();
-  if (about.live && OPEN.has(view.data.run_state)) follow(view, runId, stepId);
-  return { title: `${stepId} · ${view.data.run}`, render: () => draw(view), close: () => view.live?.close() };
+  const close = () => {
+    view.isClosed = true;
+    view.live?.close();
+  };
+  return { title: `${stepId} · ${view.data.run}`, render: () => draw(view), close };
 }
 
-// Whenever the step changes, it is read again, but not faster than it can be looked at.
-function follow(view, runId, stepId) {
-  let timer = 0;
-  const readSoon = () => {
-    timer ||= setTimeout(async () => {
-      await view.refresh();
-      timer = 0;
-      if (!OPEN.has(view.data.run_state)) view.live?.close();
-    }, 0);
-  };
-  view.live = new Live({
-    path: () => path`/runs/${runId}/steps/${stepId}/live`,
-    onLine: readSoon,
+async function readWhileDue(view, read) {
+  Object.assign(view, { isBusy: true, error: null });
+  view.redraw();
+  while (view.isDue && !view.isClosed) {
+    view.isDue = false;
+    await read().catch((error) => (view.error = error.message));
+  }
+  Object.assign(view, { isBusy: false, reading: null });
+  view.redraw();
+}
+
+function openItems(view) {
+  const { run, step: shown } = view.data;
+  const isLive = () => view.status === "live";
+  // The stream brings what changes.
+  if (view.items && isLive()) return;
+  view.items ??= new Items({ run, step: shown.id, redraw: view.redraw, onOpen: () => view.live?.reopen(), isLive });
+  view.items.open();
+}
+
+// The step is read again whenever the stream says so, until its run has ended.
+function follow(view) {
+  const { data } = view;
+  if (!OPEN_RUN_STATES.has(data.run_state)) {
+    view.live?.close();
+    if (view.live) view.items?.open();
+    Object.assign(view, { live: null, status: "" });
+    return;
+  }
+  const pageOfItems = () => (view.items?.page ? path`&items=${`${view.items.number}:${data.step.id}`}` : "");
+  view.live ??= new Live({
+    path: () => `${path`/runs/${data.run}/steps/${data.step.id}/live?after=${view.data.at ?? ""}`}${pageOfItems()}`,
+    onLine: ({ changed, at, items }) => {
+      if (items?.[data.step.id]) view.items?.take(items[data.step.id]);
+      if (!changed) return;
+      view.data.at = at;
+      view.refresh();
+    },
     onStatus: (status, problem) => {
       Object.assign(view, { status, problem });
+      if (status === "ended") Object.assign(view, { live: null, error: problem || null });
       view.redraw();
     },
   });
@@ -77,7 +109,7 @@ function draw(view) {
     )}
     <h1>${foreign(shown.id)} ${state(shown.state)}${tag("tolerated", shown.tolerated)}</h1>
     ${asOf({ time: data.as_of, isBusy: view.isBusy, status: view.status, problem: view.problem, error: view.error, refresh: view.refresh })}
-    ${stepActions({ id: run, state: data.run_state }, shown, view.refresh)}
+    ${stepActions({ id: run, state: data.run_state }, shown, view.refresh, data.why_fixed)}
     <section aria-label="Why it is where it is" class="why"><p>${sentence(data.text)}</p>
       ${factList(facts, (name, value) => (name === "log" ? outside(value) : sentence(value)))}
       ${data.notes.map((note) => html`<p class="warning">${sentence(note)}</p>`)}</section>
@@ -98,7 +130,7 @@ function times({ step: shown, durations }) {
     ["finished", moment(shown.finished_at)],
     ["duration", duration(shown.duration_s)],
   ].filter(([, text]) => text);
-  const parts = Object.entries(DURATIONS).filter(([name]) => durations[name] >= SHORTEST);
+  const parts = Object.entries(DURATIONS).filter(([name]) => durations[name] >= SHORTEST_S);
   if (!known.length && !parts.length) return nothing;
   const line = ([name, words]) => html`<li>${duration(durations[name])} ${words}</li>`;
   return section("Times", html`${factList(known, (_, text) => text)}<ul class="lines">${parts.map(line)}</ul>`);
@@ -107,7 +139,7 @@ function times({ step: shown, durations }) {
 function message({ step: shown }) {
   if (!shown.message) return nothing;
   const reason = shown.reason ? html`<p>${foreign(shown.reason)}</p>` : nothing;
-  return section("Message", html`${reason}${block("Message", clean(shown.message))}`);
+  return section("Message", html`${reason}${block("Message", clean(shown.message), "wrapped")}`);
 }
 
 function neighbors(title, ids, link) {
@@ -136,7 +168,7 @@ function attempts({ attempts: all, attempts_text: text, step: shown }) {
 
 function attempt(one, shown) {
   const said = [one.reason, one.message].filter(Boolean).join(": ");
-  const queued = one.queued_s >= SHORTEST ? ` (${duration(one.queued_s)} queued)` : "";
+  const queued = one.queued_s >= SHORTEST_S ? ` (${duration(one.queued_s)} queued)` : "";
   return html`<tr>
     <th scope="row">${one.attempt}</th>
     <td data-name="End" class="number">${foreign(one.kind ?? shown.state)}</td>
@@ -151,13 +183,13 @@ function attempt(one, shown) {
 
 function waits(one) {
   const parts = [[one.back_off_s, "back-off"], [one.submitting_s, "to be accepted"]];
-  const known = parts.filter(([seconds]) => seconds >= SHORTEST);
+  const known = parts.filter(([seconds]) => seconds >= SHORTEST_S);
   return known.map(([seconds, what]) => `${duration(seconds)} ${what}`).join(", ");
 }
 
 // Text that keeps its lines; it can be scrolled with the keyboard.
-function block(title, text) {
-  return html`<pre tabindex="0" aria-label=${title}><bdi>${text}</bdi></pre>`;
+function block(title, text, layout = "") {
+  return html`<pre tabindex="0" class=${layout} aria-label=${title}><bdi>${text}</bdi></pre>`;
 }
 
 function value(title, shown) {

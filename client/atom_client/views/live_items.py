@@ -1,0 +1,34 @@
+"""The items on a page, as they are watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from atom_client.views.live_queries import listen_to_items
+from atom_workflows.core.records import StepRecord
+from atom_workflows.listening import Batch, Bookmark, Listener, Listening
+from atom_workflows.step_documents import step_record
+
+
+class LiveItems:
+    """Some items of a step by index. Not thread-safe; `expander` is the node that created them."""
+
+    def __init__(self, expander: StepRecord, indexes: Sequence[int]) -> None:
+        self._expander = expander
+        self._indexes = indexes
+        self.items: dict[int, StepRecord] = {}
+
+    @property
+    def size(self) -> int:
+        """The number of documents that are kept."""
+        return len(self.items)
+
+    def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
+        """Listen to the items; `since` has a bookmark if there was a listener before."""
+        return [listen_to_items(listener, self._expander, self._indexes, since=since[0] if since else None)]
+
+    def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
+        """Apply a batch, and return the indexes of the items that have changed."""
+        news = {item.index: item for item in map(step_record, (*batch.added, *batch.changed)) if item.index is not None}
+        self.items |= news
+        return map(str, news)
