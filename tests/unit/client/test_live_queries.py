@@ -17,6 +17,7 @@ from atom_client.views.run_list import RunFilter
 from atom_emulator.firestore.memory import MemoryListener
 from atom_emulator.testing.world import World
 from atom_workflows.core.states import RunState, StepState
+from atom_workflows.documents import run_path
 from atom_workflows.listening import Batch, Listening
 from atom_workflows.run_documents import run_record
 from atom_workflows.schedule_documents import read_tick
@@ -67,10 +68,12 @@ def test_open_runs_are_found_among_many() -> None:
 def test_runs_of_a_workflow_are_among_the_newest() -> None:
     """Without an index for it, a workflow's runs are chosen from the newest ones."""
     world = World(SLOW)
-    world.start(SMALL)
+    run_id = world.start(SMALL)
     wanted = RunFilter(workflow="other")
-    (fields,) = fields_of(listen_to_runs(MemoryListener(world.store.inner), wanted)).values()
-    assert not wanted.matches(fields)
+    assert fields_of(listen_to_runs(MemoryListener(world.store.inner), wanted)).keys() == {run_id}
+    (document,) = world.store.get([run_path(run_id)])
+    assert document is not None
+    assert not wanted.matches(document)
 
 
 def test_a_run_and_its_steps_are_followed_to_the_end() -> None:

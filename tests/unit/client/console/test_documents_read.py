@@ -31,7 +31,7 @@ LOOP = f"name: loop\nsteps:\n- {{id: train, forEach: {list(range(STEPS))}, task:
 PATH = "gs://bucket/workflows/flow.yaml"
 
 # Documents in a minute: what explains a run is read at two a second, and which items are on a page at ten.
-EXPLAINED, CHOSEN = 120, 600
+EXPLAINED, CHOSEN, ONE_CHOICE = 120, 600, 520
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def test_the_views_of_a_run_share_what_was_read(wide: tuple[World, str]) -> None
 def test_a_page_of_many_items_is_chosen_at_a_limited_pace(
     loop: tuple[World, str], seconds: Callable[[float], None]
 ) -> None:
-    """Of 10,000 items, those on the page are read, and which these are at ten documents a second."""
+    """Of 10,000 items, those on the page are read; after the first time, which these are at ten documents a second."""
     world, run_id = loop
 
     def change(number: int) -> None:
@@ -164,7 +164,7 @@ def test_a_page_of_many_items_is_chosen_at_a_limited_pace(
     opening, quiet, busy = watch(world, view, run_id, change, seconds)
     assert opening <= view.opening
     assert quiet == 0
-    assert busy <= 60 + EXPLAINED + CHOSEN
+    assert busy <= 60 + EXPLAINED + CHOSEN + ONE_CHOICE
 
 
 def test_schedules_read_what_has_changed(seconds: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
