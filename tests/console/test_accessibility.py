@@ -157,7 +157,7 @@ def test_axe_accepts_a_page_without_its_token(open_console: OpenConsole, shown: 
     page = open_console(shown.world.services)
     page.evaluate("sessionStorage.clear()")
     page.reload()
-    expect(page.get_by_role("alert")).to_contain_text("holds the token")
+    expect(page.get_by_role("alert")).to_contain_text("contains the token")
     assert find_serious(page, ALL) == []
 
 
