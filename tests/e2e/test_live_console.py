@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def test_a_commit_is_on_the_screen_within_a_second(site: Site, feeds: Feeds, ope
     while page.get_by_role("alert").count():
         page.reload()
         page.wait_for_selector("main h1")
-    row = page.locator("main tbody tr:has-text('s0')")
+    row = page.get_by_role("row", name=re.compile("^s0 "))
     expect(row).to_contain_text("RUNNING", timeout=30_000)
     expect(page.locator("[data-status=live]")).to_be_visible()
     for number in range(3):
