@@ -218,6 +218,7 @@ def test_retry_for_programs() -> None:
         "steps": 2,
         "items": 0,
         "again": ["s1", "s2"],
+        "blocked": [],
         "queued": False,
     }
     assert json.loads(call(world, "retry", run_id, "--json").stdout) == counted
