@@ -134,7 +134,7 @@ def project_meant() -> str:
 
 
 def place_meant() -> str:
-    """Return the command's project with the database and prefix, if those were chosen, for use in messages."""
+    """Return the command's project and chosen database and prefix, for messages."""
     place = environment()
     chosen = {"database": place.get(_VARIABLES["database"]), "prefix": place.get(_VARIABLES["topic_prefix"])}
     words = ", ".join(f"{name} {value}" for name, value in chosen.items() if value)

@@ -90,9 +90,9 @@ def explain(error: Exception) -> str | None:
 
 
 def is_temporary(error: Exception) -> bool:
-    """Return True if a service did not answer, but may do so later without a person's help.
+    """Return True if a service may answer later without human help.
 
-    A login is no exception: its token cannot be renewed while there is no network.
+    A failed login counts, too: its token cannot be renewed while there is no network.
     """
     is_unavailable = isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable)
     return is_unavailable and refusal_of(error) in {None, Refusal.NO_LOGIN}

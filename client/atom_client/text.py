@@ -62,7 +62,7 @@ def clip(text: str, length: int) -> str:
 
 
 def with_stop(text: str) -> str:
-    """End a sentence with a full stop, unless it was cut."""
+    """End a sentence with a period unless it was cut."""
     return text if text.endswith("…") else f"{text}."
 
 
@@ -111,16 +111,19 @@ def local_time(moment: datetime | None) -> str:
 
 
 def marked_time(moment: datetime, form: str) -> str:
-    """Format a time as local time with its zone, between marks if this thread marks times."""
+    """Format a time as local time with its zone.
+
+    It is put between marks if this thread marks times.
+    """
     local, mark = moment.astimezone(), _time_mark.get()
     return f"{mark}{local:{form}} {zone_of(local)}{mark}"
 
 
 def mark_times() -> None:
-    """Mark the times in what the current thread writes from now on.
+    """Mark the times in whatever the current thread writes from now on.
 
-    A page then shows them in its reader's zone, and leaves those alone that a job wrote. `clean` removes the marks, and
-    they cannot come from a text that was cleaned.
+    A page then shows them in its reader's zone and leaves alone those that a job wrote. `clean` removes the marks, so
+    cleaned text cannot contain any.
     """
     _time_mark.set(TIME_MARK)
 
@@ -144,7 +147,7 @@ def pages_text(count: int, size: int, noun: str) -> str:
 def listing(names: Sequence[str], *, most: int = 5, total: int | None = None) -> str:
     """List at most `most` names, as in "`a`, `b` and 7 more".
 
-    If there are more names than those given, `total` is their number.
+    `total` is the number of all names, if there are more than those given.
     """
     shown = [f"`{name_of(name)}`" for name in names[:most]]
     total = len(names) if total is None else total

@@ -102,7 +102,7 @@ def test_a_search_finds_as_it_is_typed_and_goes_on(open_console: OpenConsole) ->
 def test_a_button_goes_to_what_failed(open_console: OpenConsole) -> None:
     """What failed is shown and chosen, whatever was in view before."""
     page = open_graph(open_console, *failed_fan(), "?fold=none")
-    page.get_by_role("button", name="Go to what failed 1").click()
+    page.get_by_role("button", name="Go to failed steps 1").click()
     expect(page.get_by_label("Chosen step").get_by_role("link", name="leaf3")).to_be_visible()
 
 
@@ -122,7 +122,7 @@ def test_a_pointer_chooses_and_opens_the_step_that_it_points_at(open_console: Op
     run_id = world.start(fan(40))
     world.run_to_end(run_id)
     page = open_graph(open_console, world, run_id)
-    expect(page.get_by_role("button", name="Go to what failed 2")).to_be_visible()
+    expect(page.get_by_role("button", name="Go to failed steps 2")).to_be_visible()
     last = rows(page).nth(2)
     last.click()
     expect(last).to_have_attribute("aria-selected", "true")

@@ -81,7 +81,7 @@ def test_step_is_marked_from_the_page_of_its_run_by_keyboard(open_console: OpenC
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#notices")).to_contain_text("Marked b as skipped: it ends so when its turn comes.")
+    expect(page.locator("#notices")).to_contain_text("Marked b as skipped: it will end that way when its turn comes.")
     assert world.run(run_id).changes[-1].what == "mark b skipped"
 
 

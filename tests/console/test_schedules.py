@@ -33,7 +33,7 @@ def test_next_times_say_when_clocks_change(open_console: OpenConsole) -> None:
     expect(row).to_contain_text("2026-03-29 03:00 +02:00")
     expect(row).to_contain_text("clocks")
     before = page.get_by_role("row").count()
-    page.get_by_role("button", name="More next runs").click()
+    page.get_by_role("button", name="Show more runs").click()
     expect(page.get_by_role("row")).to_have_count(before + 20)
 
 

@@ -86,7 +86,7 @@ def serve_console(options: ConsoleOptions) -> None:
         server = ConsoleServer(console, port=options.port)
     except OSError as error:
         port = f"port {options.port}" if options.port else "any port"
-        advice = "choose another port, or leave out --port" if options.port else "see which programs have opened them"
+        advice = "choose another port, or leave out --port" if options.port else "see which programs are using ports"
         raise Misuse(f"the console cannot listen on {port} ({error.strerror}): {advice}") from error
     with server:
         click.echo(f"Console of {console.place}{' (read-only)' if options.read_only else ''}: {server.address}")

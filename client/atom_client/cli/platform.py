@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 FIRESTORE_HOST: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB_HOST: Final = "PUBSUB_EMULATOR_HOST"
 PLATFORM_HOSTS: Final = (FIRESTORE_HOST, PUBSUB_HOST, "STORAGE_EMULATOR_HOST")
-"""The variables that name a local platform's servers; one without a bucket has no storage."""
+"""The variables that name a local platform's servers.
+
+A platform without a bucket has no storage.
+"""
 PREFIX: Final = "WORKFLOW_TOPIC_PREFIX"
 _CONNECT_TIMEOUT_S: Final = 2.0
 LOCAL_PATIENCE_S: Final = 5.0
@@ -205,7 +208,10 @@ def find_services_for_run(services: Services, run_id: str) -> Services | None:
 
 
 class OwnPlatforms:
-    """The platforms that `run` starts in this folder, each for one run; see `console.app.OwnPlatforms`."""
+    """The platforms that `run` starts in this folder, each for one run.
+
+    See `console.app.OwnPlatforms`.
+    """
 
     def __init__(self) -> None:
         self._folder = Path.cwd()
@@ -218,7 +224,7 @@ class OwnPlatforms:
         return self._find(run_id) is not None
 
     def connect(self, run_id: str) -> Services | None:
-        """Return the services of this run's platform, or None if it is not up."""
+        """Return the services of this run's platform if it is up."""
         found = self._find(run_id)
         if found is None:
             return None
@@ -239,7 +245,7 @@ class OwnPlatforms:
 def services_on(place: Mapping[str, str], *, given: Connect | None = None) -> Services:
     """Return the services for an environment that `platform_of` completed.
 
-    Outside of a command, `given` is how it would connect.
+    Outside a command, `given` says how to connect.
     """
     context = click.get_current_context(silent=True)
     given = given if context is None else context.obj

@@ -42,7 +42,7 @@ RETRY_WORDS: Final = RerunWords(
     reruns_all='choose "these steps and everything after them" to run these again, too',
     adds_failed='tick "also what did not succeed" to run unsuccessful steps again, too',
 )
-"""The names of a retry's choices in its dialog."""
+"""What a retry's choices are called in its dialog."""
 
 
 @actions.post("/runs/<run_id>/cancel")

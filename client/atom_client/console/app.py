@@ -30,7 +30,7 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 """The largest request: a workflow file of 4 MB, whose line breaks and quotes take up twice the space in JSON."""
 
 LARGE_BYTES: Final = 100_000
-"""Answers above this are compressed."""
+"""Answers larger than this are compressed."""
 READ_ONLY: Final = "This console is read-only: start it without --read-only to change anything."
 NO_PLATFORM: Final = (
     "No platform is up in this folder, so its history can be read but not changed: `atom-workflows local up` starts "
@@ -50,7 +50,7 @@ class OwnPlatforms(Protocol):
         ...
 
     def connect(self, run_id: str) -> Services | None:
-        """Return the services of this run's platform, or None if it is not up."""
+        """Return the services of this run's platform if it is up."""
         ...
 
 
@@ -79,11 +79,14 @@ class Console:
 
     @property
     def why_read_only(self) -> str:
-        """Why nothing can be changed, except perhaps runs on platforms of their own; "" if it can."""
+        """Why nothing can be changed, or "" if it can.
+
+        Runs on platforms of their own may be an exception.
+        """
         return READ_ONLY if self.read_only else NO_PLATFORM if self.own_platforms is not None else ""
 
     def why_fixed(self, run: RunRecord) -> str:
-        """Explain why a run cannot be changed; "" if it can."""
+        """Explain why a run cannot be changed, or return ""."""
         platforms = self.own_platforms
         return "" if platforms is not None and not self.read_only and platforms.is_up(run.id) else self.why_read_only
 
@@ -160,7 +163,10 @@ def _add_headers(response: Response) -> Response:
 
 
 def _compressed(response: Response) -> Response:
-    """Compress a large answer if the browser accepts that, which a tunnel's users notice."""
+    """Compress a large answer if the browser accepts that.
+
+    Users behind a tunnel notice the difference.
+    """
     content = response.get_data()
     if len(content) > LARGE_BYTES and request.accept_encodings["gzip"]:
         response.set_data(gzip.compress(content, 1))
@@ -203,7 +209,7 @@ def _page() -> Response:
 def _open(name: str) -> Response:
     console = this_console()
     if not console.openings.take(name):
-        return _refusal("this address opens the console only once; open the one that the terminal shows", 410)
+        return _refusal("this address opens the console only once; use the one that the terminal shows", 410)
     # Browsers keep the fragment of a redirection, and send it to no one.
     return Response(status=303, headers={"Location": f"/#token={console.token}"})
 

@@ -1,6 +1,6 @@
-"""Share one listener among all viewers of a run, a list or a step.
+"""Share one listener among all viewers of a run, list or step.
 
-A feed begins with its first viewer. A while after the last one has left it stops listening, so that nothing is
+A feed begins with its first viewer. It stops listening a while after the last one has left, so that nothing is
 read without a viewer. It keeps what it knows and where to resume: a viewer that comes back reads only what has changed.
 """
 
@@ -28,7 +28,10 @@ FIRST_S: Final = 30.0
 """The time limit for the first documents."""
 
 LOSS_PATIENCE_S: Final = 3.0
-"""How long a lost connection may take to be restored before whoever waits for the first documents is told."""
+"""How long to wait for a lost connection to be restored.
+
+After that, whoever waits for the first documents is told.
+"""
 
 LINGERS_S: Final = 10.0
 _LOOK_S: Final = 2.0
@@ -111,11 +114,11 @@ class Feed(Generic[State]):
 
     @property
     def is_idle(self) -> bool:
-        """True if no one watches, and nothing is listened to any longer."""
+        """True if no one is watching and the feed no longer listens."""
         return not self._viewers and not self.is_listening
 
     def begin(self) -> None:
-        """Listen if no one does yet, going on from where it stopped if it did."""
+        """Listen unless already listening, and resume where the last one stopped."""
         with self._beginning:
             if not self.is_listening:
                 self._listen()
@@ -140,7 +143,10 @@ class Feed(Generic[State]):
             thread.start()
 
     def stop(self) -> Sequence[Listening]:
-        """Stop taking changes, and return the listeners to close; each remembers from where to resume."""
+        """Stop taking changes, and return the listeners to close.
+
+        Each one remembers where to resume.
+        """
         with self._changed:
             self._stopping.set()
             self._changed.notify_all()
@@ -173,7 +179,10 @@ class Feed(Generic[State]):
         self._changed.notify_all()
 
     def _stop_if_abandoned(self) -> None:
-        """Stop if no one has watched for a while; whoever comes then begins to listen again."""
+        """Stop if no one has watched for a while.
+
+        The next viewer starts the listening again.
+        """
         with self._changed:
             if not self._viewers and time.monotonic() - self.left_at > self._lingers_s:
                 self._stopping.set()
@@ -197,7 +206,7 @@ class Feed(Generic[State]):
             yield self.state
 
     def wait_until_known(self, within_s: float = FIRST_S, *, patience_s: float = LOSS_PATIENCE_S) -> int:
-        """Wait until everything is known as it is now, and return the version.
+        """Wait until everything is up to date, and return the version.
 
         Raises `StoreUnavailable` if that takes too long, or a connection is lost for `patience_s`, and whatever ended
         the listener.
@@ -228,7 +237,7 @@ class Feed(Generic[State]):
 
     @property
     def is_stopping(self) -> bool:
-        """True once the console ends, or no one has watched for a while."""
+        """True once the console ends or the feed has been abandoned."""
         return self._stopping.is_set()
 
     @property
@@ -256,7 +265,7 @@ class Feeds:
 
     @contextmanager
     def watch(self, key: Hashable, make: Callable[[], State]) -> Iterator[Feed[State]]:
-        """Yield the feed of this key as one of its viewers, and begin to listen if no one does.
+        """Watch the feed of this key, and listen if no one does.
 
         `make` creates its state if nothing is known. It may read documents: other viewers do not wait for it.
         """
@@ -279,7 +288,10 @@ class Feeds:
             return feed
 
     def _add(self, key: Hashable, made: Feed[Any]) -> Feed[Any]:
-        """Keep a feed, unless someone else was faster, and return the one that is kept with one more viewer."""
+        """Keep a feed unless another one is kept already.
+
+        Returns the one that is kept, with one more viewer.
+        """
         with self._lock:
             feed = self._kept.setdefault(key, made)
             feed.enter()

@@ -45,8 +45,8 @@ def examine(
 ) -> dict[str, Any]:
     """Return a file's problems and, if valid, its parameters, picture and plan.
 
-    There is no plan while parameters are missing or wrong. `start_at` is given if a run is to be started: it returns
-    the time as of which, if that is not now, for a file in the given zone.
+    There is no plan while parameters are missing or wrong. `start_at` is given if a run is to be started. For a file
+    in the given zone, it returns the time as of which the run starts, unless that is now.
     """
     checked = check_content(file.content, file.name)
     found: dict[str, Any] = {

@@ -75,7 +75,10 @@ def refuse(  # noqa: PLR0911 (a kind of request each)
 
 
 def _opens_page(headers: Mapping[str, str]) -> bool:
-    """Return True if a request fills a tab or a window, and not a frame or a part of another page."""
+    """Return True if a request fills a tab or a window.
+
+    A frame or a part of another page does not.
+    """
     return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
 
 
@@ -84,7 +87,7 @@ def explain_foreign(headers: Mapping[str, str], *, is_link: bool = False) -> str
 
     Returns "" if it does.
 
-    The names in `headers` are in lower case. A tunnel may change the port, but not the name of this machine. A link
+    The names in `headers` are lowercase. A tunnel may change the port, but not the name of this machine. A link
     to the page itself may be on any page.
     """
     host = headers.get("host", "")

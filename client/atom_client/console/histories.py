@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 histories = Blueprint("histories", __name__)
 
 MOST_FOLLOWED: Final = 10
-"""The open runs of a history whose steps are listened to; of others, only the state of the run changes by itself."""
+"""The maximum number of open runs whose steps a history follows.
+
+Of other runs, only the state of the run changes by itself.
+"""
 
 _USUAL_RUNS: Final = 20
 _LOOK_S: Final = 0.25
@@ -65,7 +68,10 @@ def show_history() -> Response:
 
 
 class _OpenRuns:
-    """Reads the nodes of the first few open runs from their feeds, which then have them for whoever follows."""
+    """Reads the nodes of the first few open runs from their feeds.
+
+    The feeds then have them for whoever follows the runs.
+    """
 
     def __init__(self, console: Console, feeds: Feeds) -> None:
         self._console = console
@@ -85,7 +91,7 @@ class _OpenRuns:
 
 @histories.get("/live/history")
 def follow_history() -> Response:
-    """Stream the runs of a workflow that change, with the cells of those steps that do.
+    """Stream the runs of a workflow that change, with their changed cells.
 
     `run` names the open runs whose steps are shown; those that begin later are followed, too.
     """
@@ -113,7 +119,7 @@ class _Followed:
         self._since: dict[str, int] = {}
 
     def add(self, run_id: str, run: RunRecord | None = None) -> None:
-        """Follow a run, unless it is followed already or there are too many."""
+        """Follow a run unless already followed or at the limit."""
         if run_id in self._runs or len(self._runs) >= MOST_FOLLOWED:
             return
         store, stack = self._console.services.store, self._leaving.enter_context(ExitStack())
@@ -123,7 +129,10 @@ class _Followed:
         self._runs[run_id], self._since[run_id] = (feed, stack), 0
 
     def news(self, now: datetime) -> Iterator[dict[str, Any]]:
-        """Yield each run that has changed since the last call, with the cells of its changed steps."""
+        """Yield each run that has changed since the last call.
+
+        Each comes with the cells of its changed steps.
+        """
         for run_id, (feed, stack) in list(self._runs.items()):
             news = feed.wait(self._since[run_id], 0.0)
             self._since[run_id] = news.version

@@ -50,20 +50,23 @@ COUNT_EVERY_S: Final = 60.0
 """The steps of open runs in a list are counted again after this long, since their ends do not change the runs."""
 
 ITEMS_LOOK_S: Final = 0.25
-"""Pages of items have listeners of their own, which are looked at this often."""
+"""How often the listeners of pages of items are checked."""
 
 READS_PER_S: Final = 2.0
 """The budget for explaining a run, in documents per second."""
 
 RETRY_S: Final = 5.0
-"""The pause after an explanation that could not be read."""
+"""The pause after failing to read an explanation."""
 
 _CPU_SHARE: Final = 0.1
 _LONGEST_REST_S: Final = 10.0
 
 
 class Explained(NamedTuple):
-    """What a run's answer has besides its steps, as of a version of its feed, and the steps from which it was made."""
+    """The rest of a run's answer, besides its steps.
+
+    It is as of a version of the run's feed, and comes with the steps from which it was made.
+    """
 
     version: int
     answer: Mapping[str, Any]
@@ -83,12 +86,15 @@ class WatchedRun(LiveRun):
         self._explained_state = ""
 
     def due_in(self) -> float:
-        """Return the seconds until the next explanation is due; 0 if the run's state has changed."""
+        """Return the seconds until the next explanation is due.
+
+        It is due at once if the run's state has changed.
+        """
         is_new = self.run.state.value != self._explained_state
         return 0.0 if is_new else max(0.0, self._due_at - time.monotonic())
 
     def explain(self, services: Services, feed: Feed[WatchedRun], *, fresh: bool = False) -> Explained:
-        """Return the explanation of the newest version, or the latest one if the next is not due.
+        """Return the latest explanation, renewed if the next one is due.
 
         Whoever opens the page asks for a `fresh` one, since its words contain durations. Others keep the latest one
         while the store does not answer.
@@ -144,7 +150,10 @@ def nodes_of(console: Console, run: RunRecord) -> dict[str, StepRecord]:
 
 
 def run_and_nodes(console: Console, run_id: str) -> tuple[RunRecord, dict[str, StepRecord]]:
-    """Return a run and what `nodes_of` returns; of a run that is watched, nothing is read."""
+    """Return a run and what `nodes_of` returns.
+
+    Nothing is read for a run that is watched.
+    """
     store, feeds = console.services.store, console.feeds
     if feeds is not None and feeds.knows(run_key(run_id)):
         return _watched_run(feeds, run_id, lambda: require_run(store, run_id))
@@ -196,7 +205,7 @@ def _run_lines(
             line["problem"] = problem = news.problem
         yield {**line, **_place(services, feed, since)} if line else line
         if state.is_deleted:
-            yield {"error": f"run {state.run.id} was deleted while it was shown"}
+            yield {"error": f"run {state.run.id} was deleted while it was being shown"}
             return
         if items := news_of_items(viewers, news.keys):
             yield {"items": items}
@@ -253,7 +262,7 @@ def read_watched_runs(feeds: Feeds, wanted: RunFilter) -> tuple[list[Document], 
 
 
 def watch_newest(feeds: Feeds) -> AbstractContextManager[Feed[LiveRuns]]:
-    """Watch the newest runs of all workflows, as the list of runs does."""
+    """Watch the newest runs of all workflows, like the list of runs."""
     key, listened = _runs_feed(RunFilter())
     return feeds.watch(key, lambda: LiveRuns(listened))
 
@@ -316,7 +325,7 @@ def _runs_lines(
 
 
 def this_feeds() -> Feeds:
-    """Return the console's feeds, or refuse."""
+    """Return the console's feeds, or refuse the request."""
     feeds = this_console().feeds
     if feeds is None:
         raise Failure("this console shows what is stored in a folder, which does not change while it is shown")
@@ -330,9 +339,10 @@ def version_after(feed: Feed[Any], after: str) -> int:
 
 
 def stream(lines: Iterator[dict[str, Any]]) -> Response:
-    """Return an answer that ends with the lines; a line without members keeps the connection alive.
+    """Return an answer that ends when the lines end.
 
-    After a line with a `problem`, the page connects again if the answer ends; an `error` is final.
+    A line without members keeps the connection alive. After a line with a `problem`, the page reconnects if the
+    answer ends; an `error` is final.
     """
 
     def encoded() -> Iterator[str]:

@@ -32,14 +32,14 @@ live_steps = Blueprint("live_steps", __name__)
 
 
 class WatchedStep(LiveDocuments):
-    """The documents on which a step's page depends, and when the page may be read again."""
+    """What a step's page depends on, and when it may be reread."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         super().__init__(paths)
         self.due_at = 0.0
 
     def note_reads(self, documents: int) -> None:
-        """Let the next read of the page wait, the longer the more documents this one read."""
+        """Delay the next read in proportion to the documents this one read."""
         self.due_at = time.monotonic() + documents / READS_PER_S
 
 
@@ -51,9 +51,9 @@ def watch_step(console: Console, feeds: Feeds, run_id: str, step_id: str) -> Abs
 
 @live_steps.get("/runs/<run_id>/steps/<step_id>/live")
 def follow_step(run_id: str, step_id: str) -> Response:
-    """Stream a line whenever the page of a step should be read again, and the changes of its items.
+    """Stream when a step's page should be reread, and its items' changes.
 
-    A new state is told at once, and everything else no faster than reading the page may cost.
+    A new state is reported at once, and anything else only as fast as the cost of reading the page allows.
     """
     console, feeds, after, pages = this_console(), this_feeds(), request.args.get("after", ""), items_asked()
     run = require_run(console.services.store, run_id)
@@ -94,7 +94,10 @@ def _step_lines(feed: Feed[WatchedStep], since: int, viewers: Mapping[str, Items
 
 
 def _paths_of_step(store: Store, run_id: str, step_id: str) -> list[str]:
-    """Return the paths of a run and of a step's node and the one that creates its items, or of an item."""
+    """Return the paths of the documents behind a step or an item.
+
+    These are the run and either the item, or the step's node and the node that creates its items.
+    """
     item = parse_item_id(step_id)
     if item is None:
         return [run_path(run_id), step_path(run_id, step_id), step_path(run_id, expander_id(step_id))]

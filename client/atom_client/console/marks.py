@@ -1,4 +1,4 @@
-"""Mark a step or an item as succeeded or skipped, or say what that would do."""
+"""Mark a step or an item, or say what that would do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ marks = Blueprint("marks", __name__)
 def mark(run_id: str) -> Response:
     """Mark a step, or say what that would do.
 
-    The preview has the fields of a form for the outputs that the step declares, and the problems of those given.
+    The preview has form fields for the step's declared outputs, and the problems of the outputs given.
     """
     console, given = this_console(), Given()
     run = read_run_to_change(run_id)
@@ -76,7 +76,7 @@ def _done_text(planned: PlannedMark, done: Effect) -> str:
     marked = f"Marked {listing([shown_id(step.id)])} as {word}"
     return {
         Effect.ENDS: f"{marked}.",
-        Effect.WAITS: f"{marked}: it ends so when its turn comes.",
+        Effect.WAITS: f"{marked}: it will end that way when its turn comes.",
         Effect.STOPS_JOB: f"{marked}: its job is being stopped first.",
         Effect.REOPENS: f"{marked}: run {step.run_id} continues.",
     }[done]

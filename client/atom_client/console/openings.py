@@ -1,4 +1,7 @@
-"""Addresses that open the console once: what starts a browser shows its arguments to every user of the machine."""
+"""Make addresses that open the console only once.
+
+The arguments of a program that starts a browser are visible to every user of the machine.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ WITHIN_S: Final = 60.0
 
 
 class Openings:
-    """Paths that each bring the token once, for a while. Thread-safe."""
+    """Short-lived paths, each of which delivers the token once. Thread-safe."""
 
     def __init__(self, within_s: float = WITHIN_S) -> None:
         self._within_s = within_s
@@ -24,7 +27,10 @@ class Openings:
         return f"/open/{name}"
 
     def take(self, name: str) -> bool:
-        """Use up a path; return False if it has been used before, is too old, or never was one."""
+        """Use up a path.
+
+        Returns False if it was used before, has expired or never existed.
+        """
         # Only one caller gets what is popped.
         deadline = self._deadlines.pop(name, None)
         return deadline is not None and time.monotonic() < deadline

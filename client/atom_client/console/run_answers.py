@@ -34,10 +34,16 @@ _HEADINGS: Final = {
     "item": "Failed items, the first few of each step:",
     "tolerated_item": "Failed items that were tolerated, the first few of each step:",
 }
-"""The command line names the command that shows all items; a step's page has them."""
+"""The headings of the kinds of reasons on the page.
+
+The command line's name the command that shows all items; here, a step's page has them.
+"""
 
 _MOST_OF_A_KIND: Final = 50
-"""The reasons of a kind that are sent: a run of 10,000 failed steps has as many."""
+"""The maximum number of reasons of a kind to send.
+
+A run with 10,000 failed steps has that many.
+"""
 
 
 def run_rows(store: Store, runs: Sequence[RunRecord], now: datetime) -> list[dict[str, Any]]:
@@ -67,7 +73,10 @@ def run_answer(seen: Seen) -> dict[str, Any]:
 
 
 def _why(seen: Seen) -> dict[str, Any]:
-    """Return a run's explanation with its first reasons of each kind, and the numbers of the others in `more`."""
+    """Return a run's explanation with its first reasons of each kind.
+
+    `more` has the numbers of the others.
+    """
     counts: Counter[str] = Counter()
     reasons = []
     for reason in explain_run(seen):
@@ -79,9 +88,9 @@ def _why(seen: Seen) -> dict[str, Any]:
 
 
 def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> list[dict[str, Any]]:
-    """Return steps with the members that lists of steps show, named as in JSON output.
+    """Return what lists of steps show, named as in JSON output.
 
-    There may be 10,000 of them, so a member that says nothing is left out. `remark` takes the place of the message.
+    There may be 10,000 steps, so a member that says nothing is left out. `remark` replaces the message.
     """
     rows = []
     for step in steps:

@@ -39,7 +39,7 @@ _MOST_INSTANTS: Final = 100
 _USUAL_INSTANTS: Final = 5
 _LOOK_S: Final = 0.25
 _CLOCK_S: Final = 5.0
-"""The next times are computed again this often, since they pass by themselves."""
+"""How often the next times are recomputed, since they pass."""
 
 
 @schedules.get("/schedules")
@@ -103,12 +103,12 @@ class _Watched:
 
     @property
     def version(self) -> int:
-        """Grows when something has changed."""
+        """A number that grows with each change."""
         return self.names.version + (0 if self._feed is None else self._feed.version)
 
     @property
     def problem(self) -> str:
-        """Why the schedules may be out of date, if they may."""
+        """Why the schedules may be out of date, or ""."""
         feeds: list[Feed[Any]] = [self.names, *([] if self._feed is None else [self._feed])]
         return next(filter(None, (feed.wait(feed.version, 0.0).problem for feed in feeds)), "")
 
@@ -116,7 +116,10 @@ class _Watched:
 # Not below /schedules, as the other streams.
 @schedules.get("/live/schedules")
 def follow_schedules() -> Response:
-    """Stream the files whose schedules change, also by the clock; `paths` has those of all files, in order."""
+    """Stream the files whose schedules change, also as time passes.
+
+    `paths` has the paths of all files, in order.
+    """
     console, feeds, with_deleted = this_console(), this_feeds(), _with_deleted()
 
     def lines() -> Iterator[dict[str, Any]]:

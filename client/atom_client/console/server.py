@@ -42,7 +42,7 @@ BLUEPRINTS: Final = [
 class _Handler(WSGIRequestHandler):
     """Handles requests without logging each one to the terminal.
 
-    They are handled in other threads than the command's, but messages name the command's options.
+    They are handled in threads other than the command's, but messages name the command's options.
     """
 
     of_command: ClassVar[click.Context | None] = None
@@ -62,7 +62,10 @@ class _Handler(WSGIRequestHandler):
 
 
 def _marking_times(app: WSGIApplication) -> WSGIApplication:
-    """Mark the times in the answers of an application, each of which has a thread of its own."""
+    """Mark the times in an application's answers.
+
+    Each answer has a thread of its own.
+    """
 
     def answered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         mark_times()

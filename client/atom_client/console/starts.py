@@ -77,9 +77,9 @@ def start() -> Response:
 
 @starts.get("/starts/<run_id>")
 def look_for_run(run_id: str) -> Response:
-    """Say if the platform has begun the run with exactly this id.
+    """Say whether the platform has begun the run with exactly this id.
 
-    Reads one document: a page asks this again and again after a start.
+    Reads one document, since a page asks repeatedly after a start.
     """
     return answer({"run_id": run_id, "has_begun": read_run(this_console().services.store, run_id) is not None})
 
@@ -88,7 +88,7 @@ def look_for_run(run_id: str) -> Response:
 def show_again(run_id: str) -> Response:
     """Answer with what a run was given, for starting its file again.
 
-    The defaults of its parameters, its key and its time are left out.
+    Its key, its time and any defaulted parameters are left out.
     """
     services, run = this_console().services, read_run_to_change(run_id)
     path = "" if run.source.get("inline") else str(run.source.get("path", ""))

@@ -1,7 +1,7 @@
 """Pages of items that viewers watch.
 
-A listener reports each change of the items on a page. Which items are on it is read again when one of them or their
-step has changed, no faster than a number of documents per second: failed items and those under way come first.
+A listener reports each change to the items on a page. Which items are on it is read again when one of them or their
+step has changed, since failed items and those under way come first; a budget of documents per second limits this.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from atom_workflows.step_documents import step_record
 ITEMS_PER_PAGE: Final = 50
 
 READS_PER_S: Final = 10.0
-"""Which items are on a page is read again no faster than this, however fast they change."""
+"""The budget for choosing a page's items, in documents per second."""
 
 LEAST_PAUSE_S: Final = 1.0
 _MOST_KNOWN: Final = 100
 
 
 class Choice(NamedTuple):
-    """Which items are on a page, and the numbers of all."""
+    """Which items are on a page, and how many there are."""
 
     loop: LoopView
     indexes: Sequence[int]
@@ -46,7 +46,7 @@ class Choice(NamedTuple):
 
 
 class PageOfItems:
-    """Which items are on a page, for all of its viewers. Safe to use from several threads."""
+    """Which items are on a page, for all of its viewers. Thread-safe."""
 
     def __init__(self, run: RunRecord, step_id: str, number: int) -> None:
         self.run = run
@@ -59,11 +59,14 @@ class PageOfItems:
         self._due_at = 0.0
 
     def touch(self) -> None:
-        """Let the items be chosen again once that is due."""
+        """Have the items chosen again once that is due."""
         self._is_outdated = True
 
     def choose(self, store: Store, *, fresh: bool = False) -> Choice:
-        """Return which items are on the page; this is read again if it is due, or if a `fresh` answer is wanted."""
+        """Return which items are on the page.
+
+        This is read again if it is due or if a `fresh` answer is wanted.
+        """
         with self._lock:
             is_due = self._is_outdated and time.monotonic() >= self._due_at
             if self._choice is None or is_due or fresh:
@@ -96,7 +99,7 @@ class PageOfItems:
 
 
 class KnownPages:
-    """The pages of items that were shown last; thread-safe."""
+    """The most recently shown pages of items. Thread-safe."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str, int], PageOfItems] = OrderedDict()
@@ -131,7 +134,10 @@ class ItemsViewer:
         return self._show(self._page.choose(self._store, fresh=True))
 
     def news(self, *, has_step_changed: bool) -> dict[str, Any]:
-        """Return what has changed since the last call: the whole page if its choice was read again, or some items."""
+        """Return what has changed since the last call.
+
+        This is the whole page if its choice was read again, or else some items.
+        """
         if has_step_changed:
             self._page.touch()
         choice = self._page.choose(self._store)
@@ -191,6 +197,9 @@ def watching_items(
 
 
 def news_of_items(viewers: Mapping[str, ItemsViewer], changed: Collection[str]) -> dict[str, Any]:
-    """Return what has changed on pages of items, by step; the steps in `changed` have changed themselves."""
+    """Return what has changed on pages of items, by step.
+
+    The steps in `changed` have changed themselves.
+    """
     found = {step_id: viewer.news(has_step_changed=step_id in changed) for step_id, viewer in viewers.items()}
     return {step_id: news for step_id, news in found.items() if news}

@@ -21,11 +21,11 @@ _DIFFERENCES: Final = {
     "labels": ("with different labels", "--label"),
     "tr_url": ("with a different Task Runner", "--tr-url"),
     "scheduled_at": ("as of a different time", "--at"),
-    "no_queue": ("with a different choice to wait in its group", "--no-queue"),
+    "no_queue": ("with a different choice about waiting in its group", "--no-queue"),
 }
-"""The ways in which a run already started with the key can differ from the new request, and the options for them.
+"""How an earlier run with the key can differ, with the options.
 
-Any difference not listed here is one between their workflow files.
+Any difference from the new request that is not listed here is in the workflow file.
 """
 
 

@@ -1,4 +1,4 @@
-"""Marks of steps: what a person asks for, and what it would do."""
+"""Marks on steps: what a person asks for, and its effect."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _DIGEST_LENGTH: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedMark:
-    """A mark as a person asks for it.
+    """A mark as a person requested it.
 
-    `texts` are outputs as they were typed, by name. They take precedence over `values`, which are JSON values.
+    `texts` has outputs as typed, by name. They take precedence over `values`, which has JSON values.
     """
 
     step_id: str
@@ -47,7 +47,7 @@ class AskedMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedMark:
-    """A mark that is allowed, and what it would do to the run as it was read."""
+    """An allowed mark, and its effect on the run as read."""
 
     plan: MarkPlan
     wish: Wish
@@ -57,7 +57,7 @@ class PlannedMark:
     def digest(self) -> str:
         """A digest of the mark and of what decides its effect.
 
-        Other steps of an open run that make progress in the meantime do not change it.
+        Progress of other steps in an open run does not change it.
         """
         plan, step, run = self.plan, self.plan.step, self.plan.run
         marks = [one.mark for name in (step.id, expander_id(step.id)) if (one := plan.rerun.nodes.get(name))]
@@ -100,7 +100,10 @@ def find_step(services: Services, run: RunRecord, step_id: str) -> StepRecord:
 
 
 def output_problems(step: StepRecord, asked: AskedMark) -> dict[str, str]:
-    """Return the problems of the declared outputs by name; a skipped step has none."""
+    """Return the problems of the declared outputs, by name.
+
+    A skipped step has none.
+    """
     if asked.state is StepState.SKIPPED:
         return {}
     _, problems = read_each_declared(step, asked.outputs_of(step))

@@ -93,7 +93,7 @@ def plan_repair(  # noqa: PLR0913 (what a request of a repair is made of)
 
     Returns the plan and the message that requests the run.
 
-    `params` are the texts of the parameters to change. `key` is that of the new run, in place of a random one: the same
+    `params` are the texts of the parameters to change. `key` is the new run's key, in place of a random one: the same
     request, published twice, starts one run. The message's digest makes the start function refuse it once
     the ended run has changed. Raises `InvalidParams`, or `RunStateError` if the run cannot be repaired.
     """

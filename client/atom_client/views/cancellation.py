@@ -38,9 +38,9 @@ class CancelPlan:
 
     @property
     def digest(self) -> str:
-        """What the user has seen of the run and chosen.
+        """What the user has seen of the run, and what they chose.
 
-        Steps that make progress in the meantime do not change it.
+        Progress of the steps in the meantime does not change it.
         """
         run = self.run
         main = run.main_state.value if run.main_state else ""

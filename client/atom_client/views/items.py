@@ -150,7 +150,7 @@ def read_page(store: Store, loop: LoopView, *, number: int, size: int) -> ItemsP
 
 
 def choose_indexes(store: Store, loop: LoopView, *, number: int, size: int) -> tuple[list[int], int]:
-    """Return the indexes of the items on a page, in their order, and how many pages there are."""
+    """Return a page's item indexes in order, and the number of pages."""
     ranks = {**_rank(store, loop, UNDER_WAY, rank=1), **_rank(store, loop, _FAILED, rank=0)}
     total = loop.expander.items if loop.is_expanded else 0
     order = sorted(range(total), key=lambda index: (ranks.get(index, _LAST_RANK), index))

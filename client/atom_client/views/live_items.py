@@ -1,4 +1,4 @@
-"""The items on a page, as they are watched."""
+"""Keep the items on a page up to date."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ class LiveItems:
         return len(self.items)
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
-        """Listen to the items; `since` has a bookmark if there was a listener before."""
+        """Listen to the items.
+
+        `since` has a bookmark if there was a listener before.
+        """
         return [listen_to_items(listener, self._expander, self._indexes, since=since[0] if since else None)]
 
     def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
-        """Apply a batch, and return the indexes of the items that have changed."""
+        """Apply a batch, and return the indexes of the changed items."""
         news = {item.index: item for item in map(step_record, (*batch.added, *batch.changed)) if item.index is not None}
         self.items |= news
         return map(str, news)

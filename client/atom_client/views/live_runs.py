@@ -11,7 +11,10 @@ from atom_workflows.listening import Batch, Bookmark, Listener, Listening
 from atom_workflows.ports import Document
 
 MOST_RUNS = 100
-"""The newest or open runs that a list follows; pages with other runs are read again."""
+"""Keep the newest or open runs of a list up to date.
+
+Pages with other runs are read again.
+"""
 
 
 class LiveRuns:
@@ -43,15 +46,18 @@ class LiveRuns:
 
     @property
     def is_full(self) -> bool:
-        """True if there may be more such runs, one of which takes the place of a run that leaves."""
+        """True if there may be more such runs.
+
+        One of them takes the place of a run that leaves.
+        """
         return len(self.runs) >= MOST_RUNS
 
     @property
     def note(self) -> str:
-        """A sentence for those who look at more open runs than are followed, or ""."""
+        """A note that not all open runs are followed, or ""."""
         if not self._wanted.states or not self.is_full:
             return ""
-        return f"Only {MOST_RUNS} of the open runs are followed; what changes in others shows at the next refresh."
+        return f"Only {MOST_RUNS} of the open runs are followed; changes to the others appear at the next refresh."
 
     def open_ids(self) -> set[str]:
         """Return the ids of the runs that have not ended."""
@@ -64,7 +70,10 @@ class LiveRuns:
 
 
 class LiveDocuments:
-    """Some documents of which only it matters that they have changed, with their states. Not thread-safe."""
+    """Some documents with their states, watched only for whether they change.
+
+    Not thread-safe.
+    """
 
     size = 1
 

@@ -1,4 +1,4 @@
-"""Which files have schedules, and these schedules, as they are watched."""
+"""Keep the files that have schedules, and the schedules, up to date."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ class LiveScheduleNames:
         return len(self.ids)
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
-        """Listen to the names; `since` has a bookmark if there was a listener before."""
+        """Listen to the names.
+
+        `since` has a bookmark if there was a listener before.
+        """
         return [listen_to_schedule_names(listener, since=since[0] if since else None)]
 
     def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
-        """Apply a batch, and return the ids that have come or gone."""
+        """Apply a batch, and return the ids that were added or removed."""
         added = {document.id for document in batch.added}
         removed = {path.rpartition("/")[2] for path in batch.removed}
         self.ids = (self.ids | added) - removed
@@ -34,7 +37,7 @@ class LiveScheduleNames:
 
 
 class LiveSchedules:
-    """The schedules of some files by path of their document. Not thread-safe."""
+    """The schedules of some files, by their documents' paths. Not thread-safe."""
 
     def __init__(self, file_ids: Sequence[str]) -> None:
         self._file_ids = file_ids
@@ -51,11 +54,14 @@ class LiveSchedules:
         return sorted(self._schedules.values(), key=lambda one: one.path)
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
-        """Listen to the schedules; `since` has a bookmark if there was a listener before."""
+        """Listen to the schedules.
+
+        `since` has a bookmark if there was a listener before.
+        """
         return [listen_to_schedules(listener, self._file_ids, since=since[0] if since else None)]
 
     def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
-        """Apply a batch, and return the paths of the documents that have changed."""
+        """Apply a batch, and return the paths of the changed documents."""
         news = {document.path: read_tick(document) for document in (*batch.added, *batch.changed)}
         self._schedules |= news
         for path in batch.removed:

@@ -1,4 +1,4 @@
-"""The steps of an open run that begin next, nearest first, and what each of them waits for."""
+"""Find the steps of an open run that begin next, nearest first."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 _MOST_NAMED: Final = 3
 MOST_NEXT: Final = 100
-"""The maximum number of steps whose waits are put into words."""
+"""The maximum number of steps to describe in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextStep:
-    """A step that has not begun or waits to be tried again, and what it waits for, in words that follow its name.
+    """A step yet to begin or be retried, and its wait.
 
-    `waits_for` are the steps that have to end first; it is empty if the step waits for nothing but its turn.
+    The words for the wait follow the step's name. `waits_for` has the steps that must end first; it is empty if the
+    step waits only for its turn.
     """
 
     step: StepRecord
@@ -42,8 +43,8 @@ class NextStep:
 def find_next(seen: Seen, *, most: int = MOST_NEXT) -> list[NextStep]:
     """Return the steps that begin next.
 
-    First come those that wait for nothing but a back-off, the Task Runner or a dispatcher, by time. The others are
-    sorted by how many steps have to end one after the other before them, and then by how many dependencies are open.
+    First come those that wait only for a back-off, the Task Runner or a dispatcher, by time. The others are
+    sorted by how many steps must end in sequence before them, and then by how many dependencies are open.
     """
     if seen.run.state is not RunState.RUNNING or seen.run.stop is not None:
         return []
@@ -78,7 +79,7 @@ def next_sentence(found: Sequence[NextStep]) -> str:
 
 
 def _turn_text(step: StepRecord, now: datetime) -> str:
-    """Say what a step waits for if all of its dependencies have ended, or return ""."""
+    """Say what a step waits for besides its dependencies, or return ""."""
     at = f"next try at {clock_time(step.due_at, now)}" if step.due_at else "it will be tried again"
     if step.state is StepState.RETRYING:
         return f"waits for its back-off: {at}"
@@ -94,7 +95,10 @@ def _named(names: Sequence[str]) -> str:
 
 
 class _Needs:
-    """The open steps that open nodes wait for, directly or through nodes that users do not see."""
+    """The open steps that open nodes wait for.
+
+    They wait directly or through nodes that users do not see.
+    """
 
     def __init__(self, nodes: Mapping[str, StepRecord]) -> None:
         self._nodes = nodes
@@ -109,7 +113,10 @@ class _Needs:
         return self._found[node_id]
 
     def depths(self, node_ids: Iterable[str]) -> dict[str, int]:
-        """Return how many steps have to end one after the other before each node begins; 0 once a node has begun."""
+        """Return how many steps must end in sequence before each node begins.
+
+        The number is 0 once a node has begun.
+        """
         depths: dict[str, int] = {}
         for name in self._in_order(node_ids, depths, through=lambda _: True):
             node = self._nodes[name]
@@ -118,9 +125,9 @@ class _Needs:
         return depths
 
     def _in_order(self, node_ids: Iterable[str], known: Mapping[str, Any], *, through: Any) -> Iterator[str]:
-        """Yield the nodes that are not known, each after those that it depends on.
+        """Yield the nodes not yet known, each after its dependencies.
 
-        The search goes on through those that `through` accepts. The caller makes each known before the next one.
+        The search continues through those that `through` accepts. The caller adds each to `known` before the next one.
         """
         for node_id in node_ids:
             pending = [] if node_id in known else [node_id]

@@ -1,4 +1,4 @@
-"""The parameters of a workflow, or the outputs of a step, as the fields of a form."""
+"""Turn a workflow's parameters or a step's outputs into form fields."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def param_objects(params: Iterable[Param], values: Mapping[str, JsonValue] | Non
 
 
 def output_objects(step: StepRecord) -> list[dict[str, Any]]:
-    """Return the fields of a form for the outputs that a step declares."""
+    """Return form fields for the outputs that a step declares."""
     return [
         {
             "name": name,

@@ -37,7 +37,9 @@ _RUN_ID: Final = "run.id".join(MARKS)
 def ask_for_plan(
     workflow: Workflow, given: GivenParams, *, at: datetime, env: Mapping[str, str], is_start: bool = False
 ) -> Asked:
-    """Return the request to plan a run at this time; `is_start` if it is about to be started.
+    """Return the request to plan a run at this time.
+
+    `is_start` tells that the run is about to be started.
 
     Raises `InvalidParams` with every problem.
     """

@@ -35,9 +35,9 @@ AS_STARTED: Final = "using the file as it was when the run was started. If the f
 
 
 class RerunWords(NamedTuple):
-    """What the choices of a retry are called where they are made.
+    """What a retry's choices are called where the user makes them.
 
-    `first` and `only` are followed by the items that were chosen; `step` stands for a step that was, if given.
+    `first` and `only` are followed by the chosen items; `step`, if given, stands for a chosen step.
     """
 
     heading: Sequence[str] = HEADING

@@ -33,7 +33,10 @@ MOST_RUNS_LOOKED_AT: Final = 10_000
 """The maximum number of runs that a search reads, without their parameters and errors."""
 
 MOST_TEXTS_SEARCHED: Final = 1_000
-"""The maximum number of runs in which a text is searched for: someone is typing, and each letter searches again."""
+"""The maximum number of runs in which to search for a text.
+
+Each letter that someone types starts another search.
+"""
 
 OPEN_STATES: Final = (RunState.QUEUED, RunState.SEEDING, RunState.RUNNING)
 FAILED_STATES: Final = (RunState.FAILED, RunState.INVALID)
@@ -62,7 +65,7 @@ class RunFilter:
     """The runs to list: those that meet all of the given conditions.
 
     `workflow` is the name or the file of a workflow, and `id_begins` is a prefix of run ids. `text` occurs in the id,
-    the name of the workflow, its file or a label, whatever the case.
+    the name of the workflow, its file or a label, ignoring case.
     """
 
     states: Sequence[RunState] = ()
@@ -174,7 +177,7 @@ class NoSuchPage(Misuse):
 
 
 class TooFar(Misuse):
-    """A page is too far from both ends of the list to be read."""
+    """A page too far from both ends of the list to read."""
 
     def __init__(
         self, number: int, *, name: str = "--page", advice: str = "--since TIME, --state or --workflow lists fewer runs"
@@ -230,7 +233,10 @@ def _candidates(store: Store, wanted: RunFilter) -> tuple[list[Document], bool]:
 
 
 def _search(store: Store, wanted: RunFilter, where: Sequence[Condition], most: int) -> tuple[list[Document], bool]:
-    """Return the runs that meet the conditions, or else the newest ones, and whether no other run can match."""
+    """Return the runs that meet the conditions, or else the newest ones.
+
+    Also returns whether no other run can match.
+    """
     if where and wanted.since is None:
         matching = Query(collection=RUNS, where=where, limit=most + 1)
         if store.count(matching) <= most:

@@ -84,7 +84,10 @@ def full_run_id(store: Store, text: str) -> str:
 
 
 def _id_meant(store: Store, text: str) -> str:
-    """Return the id of the run that is meant by a text other than its id; see `full_run_id`."""
+    """Return the id of the run that a text refers to.
+
+    The text is not a full id; see `full_run_id`.
+    """
     if not text.strip():
         raise Misuse(
             f"the run's id is empty; `{with_place('runs list')}` lists the ids, and their first characters are enough"

@@ -85,7 +85,7 @@ WHOLE: Final = "`--json` prints all"
 def item_facts(item: StepRecord, loop: LoopView, *, whole: str = WHOLE) -> Iterator[tuple[str, str]]:
     """Yield the facts that apply only to items, each with a label.
 
-    `whole` says where all of a long value is.
+    `whole` says where to find the whole of a long value.
     """
     yield "of", f"`{loop.step.id}`, item {item.index} of {loop.counts.total or 0:,} (numbered from 0)"
     text = clip(clean(item.item), _LONGEST_VALUE)

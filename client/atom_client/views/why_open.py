@@ -123,7 +123,7 @@ def explain_waits(seen: Seen) -> Iterator[Reason]:
 
 
 def count_behind(steps: Iterable[StepRecord], nodes: Mapping[str, StepRecord]) -> dict[str, int]:
-    """Return how many of the user's steps wait for each of these steps, directly or indirectly."""
+    """Count the user's steps that wait for each step, even indirectly."""
     # Each node is visited once, after those behind it, whose sets are unions of bits: many steps have thousands of
     # steps behind them, most of them the same ones.
     sets: dict[str, int] = {}
@@ -144,7 +144,7 @@ def count_behind(steps: Iterable[StepRecord], nodes: Mapping[str, StepRecord]) -
 
 
 def _waiting(step: StepRecord, nodes: Mapping[str, StepRecord]) -> list[StepRecord]:
-    """Return the nodes that wait for a node directly."""
+    """Return the nodes that wait directly for a node."""
     found = (nodes.get(name) for name in step.dependents)
     return [node for node in found if node is not None and node.state is StepState.PENDING]
 

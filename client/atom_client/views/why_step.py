@@ -174,7 +174,7 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 def deciding_facts(seen: StepSeen, *, whole: str = WHOLE) -> Iterator[tuple[str, str]]:
     """Yield the facts that explain a step's state, each with a label.
 
-    `whole` says where all of a long value is.
+    `whole` says where to find the whole of a long value.
     """
     yield from item_facts(seen.step, seen.loop, whole=whole) if seen.is_item and seen.loop else ()
     yield from kept_facts(seen.step)

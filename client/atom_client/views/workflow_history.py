@@ -103,7 +103,7 @@ class WorkflowHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRuns:
-    """The newest runs of all workflows, newest first, as far as they are known.
+    """The newest runs of all workflows, as far as known, newest first.
 
     `are_all` is True if there are no other runs. `nodes` returns a run's nodes if they are known.
     """

@@ -142,7 +142,7 @@ _KNOWN: Final[dict[type, Callable[[Any, int], int]]] = {
 
 
 class _Sizes(dict[type, Callable[[Any, int], int]]):
-    """How each type of value is measured, given its depth."""
+    """The functions that measure each type of value, given its depth."""
 
     def __missing__(self, kind: type) -> NoReturn:
         raise InvalidArgument(f"a document cannot hold a {kind.__name__}")

@@ -39,13 +39,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def command_of_launcher(command: Sequence[str], *listen_fd: int) -> list[str]:
-    """Return the command with which this file runs another one."""
+    """Return the command that makes this file run another command."""
     listen = [option for fd in listen_fd for option in ("--listen-fd", str(fd))]
     return [sys.executable, "-I", "-S", __file__, *listen, "--", *command]
 
 
 def supervise(command: Callable[[], None], listen_fd: int | None) -> int:
-    """Run a function that ends its process in another process, and return its exit code, as `main` does."""
+    """Run a process-ending function in another process.
+
+    Returns its exit code, as `main` does.
+    """
     for signum in (signal.SIGTERM, signal.SIGINT):
         # These signals go to the whole group. The command decides how to react; this process waits for it.
         # Unlike SIG_IGN, a handler is not inherited by the command.

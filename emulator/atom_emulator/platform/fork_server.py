@@ -1,8 +1,8 @@
-"""Start parts as forks of one process that has imported what they share.
+"""Fork parts from one process that has imported what they share.
 
-Three functions and three servers would each import Google's client libraries, which takes most of the time in which a
-platform starts, and half a second of a processor for each of them. The fork server imports them once. Only on Linux:
-other systems' libraries do not survive a fork. Wherever it cannot help, a part is started from its command.
+Three functions and three servers would each import Google's client libraries, which takes most of a platform's
+startup time and half a second of CPU time for each of them. The fork server imports them once. Only on Linux:
+other systems' libraries do not survive a fork. Where it cannot help, a part is started from its command.
 
 The platform asks for a part with one byte, which carries the part's descriptors. One of these is a connection to the
 platform, on which the new process reads what it is to run, and then writes its process id and, at its end, the exit
@@ -71,7 +71,10 @@ class ForkedProcess:
         return self._pid
 
     def wait(self) -> int:
-        """Wait for its end and return its exit code, which is negative if a signal ended it."""
+        """Wait for the process to end, and return its exit code.
+
+        The code is negative if a signal ended it.
+        """
         with self._lines:
             try:
                 _ = self.pid
@@ -91,10 +94,10 @@ class ForkServer:
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int], *, listens: bool
     ) -> ForkedProcess | None:
-        """Start a command, or return None if it is not one for this server, or the server has ended.
+        """Start a command, or return None if this server cannot.
 
-        The command begins with `PYTHON`. `descriptors` are those of its log, of the socket on which it listens if it
-        listens on one, and others that it holds as long as it lives.
+        A command must begin with `PYTHON`. `descriptors` are those of its log, of the socket on which it may listen,
+        and others that it holds as long as it lives.
         """
         if tuple(command[: len(PYTHON)]) != PYTHON:
             return None
@@ -113,9 +116,9 @@ class ForkServer:
 
 @contextmanager
 def fork_server(log: IO[bytes]) -> Iterator[ForkServer | None]:
-    """Run a fork server while the block lasts; None on systems without one.
+    """Run a fork server while the block lasts, if the system can.
 
-    It returns at once: what is asked for before the modules are imported waits for them.
+    Yields None on other systems. Starts at once; requests made before the modules are imported wait for them.
     """
     if sys.platform != "linux":
         yield None
@@ -138,7 +141,7 @@ def fork_server(log: IO[bytes]) -> Iterator[ForkServer | None]:
 
 
 def main(control: socket.socket) -> None:
-    """Import modules, and then fork for each request until the platform has ended."""
+    """Import modules, then fork for each request until the platform ends."""
     gc.disable()
     for name in PRELOADED:
         with suppress(ImportError):  # The part that needs it reports it.
@@ -205,7 +208,10 @@ def _run(asked: Mapping[str, Any]) -> None:
 
 
 def _show_command(command: Sequence[str]) -> None:
-    """Let `ps` show the command, in the memory where the kernel keeps the server's own."""
+    """Have `ps` show the command.
+
+    Overwrites the memory in which the kernel keeps the server's own.
+    """
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     begin, end = int(fields[45]), int(fields[46])
     text = b"\0".join(word.encode(errors="replace") for word in command)

@@ -31,7 +31,9 @@ LAST_EXIT_CODE: Final = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartSpec:
-    """The command to run as a part. With `listener` the command inherits that socket, and the caller's copy is closed.
+    """The command to run as a part.
+
+    With `listener`, the command inherits that socket, and the caller's copy is closed.
 
     A part that is `revived` is started again when it is killed; the caller's copy of its socket then stays open, so
     that clients that connect meanwhile wait for the next process. It also inherits the descriptors in `holds`. A fork

@@ -327,7 +327,10 @@ def read_declared(step: StepRecord, found: Mapping[str, Any]) -> dict[str, JsonV
 
 
 def read_each_declared(step: StepRecord, found: Mapping[str, Any]) -> tuple[dict[str, JsonValue], dict[str, str]]:
-    """Return a step's declared outputs as JSON values, and the problems of the others, both by name."""
+    """Read a step's declared outputs.
+
+    Returns the valid ones as JSON values and the problems of the others, both by name.
+    """
     if not step.outputs:
         return {}, {}
     from atom_workflows.expressions.types import OrNull, read_value, write_value  # noqa: PLC0415 (see above)

@@ -165,5 +165,5 @@ def _plain_state(job_state: str) -> str:
 
 
 def clip(text: str, most: int = MAX_MESSAGE_LENGTH) -> str:
-    """Shorten text to the maximum length of a message, and mark that."""
+    """Shorten text to the maximum message length, and mark the cut."""
     return text if len(text) <= most else text[: most - 1] + "…"

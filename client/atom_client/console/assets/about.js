@@ -1,4 +1,4 @@
-// This console: the name of its platform, and why nothing may be changed, if so.
+// This console: the name of its platform and, if nothing may be changed, why.
 
 export const about = { place: "", read_only: false, why_read_only: "" };
 

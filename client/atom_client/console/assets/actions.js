@@ -1,4 +1,4 @@
-// The actions on a run and on a step: buttons that open a dialog, which shows beforehand what will be done.
+// The actions on a run or a step: buttons that open a dialog, which first shows what will be done.
 
 import { about } from "./about.js";
 import { go } from "./address.js";
@@ -13,12 +13,12 @@ import { html } from "./vendor/lit-html/lit-html.js";
 const NOT_BEGUN = "Its steps can be marked once it has begun.";
 const MARKED = { SUCCEEDED: "It has succeeded, so there is nothing to mark." };
 const NEVER_BEGUN = {
-  INVALID: "It could not begin, for the reason given here, so it has no steps that could run: fix that and start the file again.",
+  INVALID: "It could not begin, for the reason given here, so it has no steps to run. Fix the problem and start the file again.",
   SKIPPED: "It never began: start its workflow again.",
 };
 
-// Return the buttons for a run, as `--json` describes it. `fixed` is why it cannot be changed, if it cannot, and `redraw`
-// is called once something was changed.
+// Return the buttons for a run, as `--json` describes it. `fixed` says why it cannot be changed, if so, and `redraw`
+// is called after each change.
 export function runActions(run, redraw, fixed, steps) {
   const hasEnded = !OPEN_RUN_STATES.has(run.state);
   const never = NEVER_BEGUN[run.state];
@@ -43,7 +43,7 @@ export function stepActions(run, step, redraw, fixed) {
   ], fixed);
 }
 
-// Draw buttons, each [words, act, why it cannot be used]. The reasons are said once, after the buttons.
+// Draw buttons, each [words, act, why it cannot be used]. Each reason is shown once, after the buttons.
 export function toolbar(label, buttons, fixed = about.why_read_only) {
   const shown = buttons.map(([words, act, why]) => [words, act, fixed || why]);
   const reasons = [...new Set(shown.map(([, , why]) => why).filter(Boolean))];
@@ -60,7 +60,7 @@ function openCancel(run, redraw) {
     isFinal: true,
     path: path`/runs/${run.id}/cancel`,
     about: run.id,
-    // Once the steps under `finally` run, they are all that is left to be ended.
+    // Once the steps under `finally` run, they are all that is left to end.
     options: { now: Boolean(run.main_state), reason: "" },
     fields: (options, change) => html`
       <fieldset><legend>Steps under <code>finally</code>, if there are any</legend>
@@ -87,7 +87,7 @@ function openRetry(run, redraw, preset = {}) {
   });
 }
 
-// Ids have neither spaces nor commas in them.
+// Ids contain neither spaces nor commas.
 function retryBody({ mode, names, failed, reason }) {
   const steps = names.split(/[\s,]+/).filter(Boolean);
   if (mode === "rest") return { reason };

@@ -6,12 +6,12 @@ export function address() {
   return { path: path || "/runs", query: new URLSearchParams(query) };
 }
 
-// Build an address from parts that others named: each is escaped.
+// Build an address from parts named by others; each is escaped.
 export function to(...parts) {
   return `#/${parts.map((part) => encodeURIComponent(String(part).toWellFormed())).join("/")}`;
 }
 
-// Return the current address with other values in its query; empty values are left out, lists occur once per value.
+// Return the current address with other values in its query. Empty values are left out; a list adds each of its values.
 export function withQuery(changes) {
   const { path, query } = address();
   for (const [name, value] of Object.entries(changes)) {
@@ -21,7 +21,7 @@ export function withQuery(changes) {
   return `#${path}${query.size ? `?${query}` : ""}`;
 }
 
-// Go to an address. With `replace`, the one before is forgotten: going back skips each letter of a search.
+// Go to an address. With `replace`, the previous one is forgotten, so going back skips the letters of a search.
 export function go(hash, { replace = false } = {}) {
   if (hash === location.hash) return;
   history[replace ? "replaceState" : "pushState"](replace ? history.state : null, "", hash);

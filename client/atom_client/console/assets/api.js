@@ -29,7 +29,7 @@ export async function adoptToken() {
   return true;
 }
 
-// A link on another page must bring the token itself: it may not choose what a reader of the console sees.
+// A link on another page must bring the token itself; otherwise, it could choose what a reader of the console sees.
 function isForeign() {
   const [opening] = performance.getEntriesByType("navigation");
   return "foreign" in document.documentElement.dataset && opening?.type === "navigate";
@@ -74,7 +74,7 @@ export async function post(path, body, signal) {
   return (await send(path, { ...options, body: JSON.stringify(body) })).json();
 }
 
-// Call `onLine` with each JSON line of an answer that does not end by itself; an empty line has no members.
+// Call `onLine` with each JSON line of an answer that does not end by itself; an empty line is passed as `{}`.
 export async function follow(path, onLine, signal) {
   const response = await send(path, { headers: headers(), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -88,7 +88,7 @@ export async function follow(path, onLine, signal) {
   }
 }
 
-// Build a path from a template: each value is escaped.
+// Build a path from a template; each value is escaped.
 export function path(parts, ...values) {
   return parts.reduce((all, part, number) => all + encodeURIComponent(String(values[number - 1]).toWellFormed()) + part);
 }

@@ -17,7 +17,7 @@ import { schedules } from "./views/schedules.js";
 import { start } from "./views/start.js";
 import { step } from "./views/step.js";
 
-// Each view has a pattern of its address, and opens as an object with `title`, `render()` and, if needed, `close()`.
+// Each view has a pattern for its address, and opens as an object with `title`, `render()` and, if needed, `close()`.
 // A view with `update({ params, query })` stays open when only its own address changes; it returns false to be reopened.
 const VIEWS = [
   { pattern: /^\/runs$/, open: runs },
@@ -77,18 +77,18 @@ async function show() {
   }
 }
 
-// Remember where the reader was, and return where they were in the entry that is shown now, if they come back to it.
+// Remember where the reader was. Return where they were in the entry shown now, if they have come back to it.
 function changeEntry() {
   const focused = document.activeElement?.getAttribute("href");
   positions.set(state.entry, { top: scrollY, focused });
-  // Links and scripts make entries without a name.
+  // Links and scripts create entries without names.
   const { history } = window;
   if (!history.state?.entry) history.replaceState({ entry: crypto.randomUUID() }, "");
   state.entry = history.state.entry;
   return positions.get(state.entry);
 }
 
-// As on any page that a link opens, reading begins at its top; going back leads to where it was left.
+// As with any page that a link opens, reading begins at the top; going back leads to where the reader left off.
 function moveTo({ top = 0, focused = null } = {}) {
   const link = focused && byId("content").querySelector(`a[href="${CSS.escape(focused)}"]`);
   (link || byId("content")).focus({ preventScroll: true });
@@ -125,7 +125,7 @@ function tryAgain() {
 }
 
 async function begin() {
-  // A console that was started again has another token: its address may be opened in the tab of the earlier one.
+  // A restarted console has another token, and its address may be opened in a tab of the earlier one.
   addEventListener("hashchange", () => {
     if (hasToken()) location.reload();
     else if (state.about !== null) show();

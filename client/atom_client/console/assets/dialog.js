@@ -1,7 +1,7 @@
-// An action in a modal dialog: it first shows what would be done, and does exactly that once it is confirmed.
+// An action in a modal dialog, which first shows what would be done, and does exactly that once it is confirmed.
 //
-// The preview is asked for whenever the options change. Only a preview of the present options can be confirmed, and
-// the server refuses the confirmation if what it would do has changed in the meantime.
+// A preview is requested whenever the options change. Only a preview of the current options can be confirmed, and
+// the server refuses the confirmation if the effect has changed in the meantime.
 
 import { post } from "./api.js";
 import { counted, foreign, sentence } from "./format.js";
@@ -16,8 +16,8 @@ const PROBLEMS = ["problems", "param_problems", "output_problems"];
 let opened = null;
 
 // An action has a `title`, the words of its `confirm` button, the `path` to post to, the first `options`, and
-// `fields(options, change)`, which draws what can be chosen. `body(options)` makes the request of the options, `show`
-// draws a preview if its words are not all of it, `missing(options)` says what has to be given before there is one,
+// `fields(options, change)`, which draws what can be chosen. `body(options)` turns the options into the request, `show`
+// draws what a preview has besides words, `missing(options)` says what must be given before there is one,
 // `reword` may change its sentences, and `after` is called with the answer. `prepare()`, if given, reads what the fields
 // need; `link(answer)` returns the link of the notice, perhaps as a promise; `about` is what the notice is about.
 export function openAction(action) {
@@ -53,7 +53,7 @@ class ActionDialog {
       return this.draw();
     }
     this.isPrepared = true;
-    // It may have been closed meanwhile.
+    // It may have been closed in the meantime.
     if (this.element.open) this.preview();
   }
 
@@ -69,7 +69,7 @@ class ActionDialog {
     if (opened === this) opened = null;
   }
 
-  // Options that decide what will be done need another preview, once no more is typed; a reason does not.
+  // Options that affect what will be done require another preview once typing stops; a reason does not.
   change(changed, { decides = true, isTyping = false } = {}) {
     Object.assign(this.options, changed);
     if (decides) {
@@ -108,7 +108,7 @@ class ActionDialog {
     if (!this.canConfirm) return;
     this.sending = true;
     this.draw();
-    // Letters are named one by one, everything else by the digest of its preview; a new run has the key of the preview.
+    // Letters are named one by one, and everything else by its preview's digest; a new run gets the preview's key.
     const { ids, seen, key } = this.plan;
     const named = ids ? { ids, all: false, hopeless: false } : { seen, key };
     try {
@@ -136,7 +136,7 @@ class ActionDialog {
       ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : ""}
       ${error && !plan && !missing ? html`<button type="button" @click=${() => this.preview()}>Ask again</button>` : ""}
       <div class="buttons">
-        <button type="button" @click=${() => this.close()}>${sending ? "Close (it goes on)" : "Change nothing"}</button>
+        <button type="button" @click=${() => this.close()}>${sending ? "Close (keeps running)" : "Change nothing"}</button>
         <button type="button" class=${action.isFinal ? "final" : "main"} ?disabled=${!this.canConfirm}
           @click=${() => this.confirm()}>${sending ? "Working …" : action.confirm}</button>
       </div>`;
@@ -144,7 +144,7 @@ class ActionDialog {
   }
 }
 
-// The sentences of a preview, and the table of what is affected.
+// The sentences of a preview and the table of what it affects.
 function drawPreview(plan, reword) {
   return html`${plan.refused ? html`<p class="problem">${sentence(plan.refused)}</p>` : ""}
     ${(plan.lines ?? []).map((line) => html`<p>${sentence(reword(line))}</p>`)}

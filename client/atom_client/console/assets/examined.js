@@ -25,7 +25,7 @@ export function drawPlan(check) {
       the machines that run its jobs; <code>atom-workflows cost</code> gives the details.</p>`}`;
 }
 
-// The steps of a picture and what each comes after: for those who cannot see a graph, and where there is none.
+// The steps of a picture and what each comes after, for those who cannot see a graph, or if there is none.
 export function drawSteps(picture) {
   const more = picture.steps.length - MOST_STEPS;
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Steps"><table>

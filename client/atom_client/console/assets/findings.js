@@ -1,4 +1,4 @@
-// The problems and warnings of a file, each with the line that it is about.
+// The problems and warnings of a file, each with the line that it refers to.
 
 import { foreign, sentence } from "./format.js";
 import { html } from "./vendor/lit-html/lit-html.js";

@@ -1,8 +1,8 @@
-// Words for states, times and durations: one form of each in every view.
+// Words for states, times and durations, the same in every view.
 
 import { html } from "./vendor/lit-html/lit-html.js";
 
-// A state has a sign and a word; the color only helps.
+// A state has a sign and a word; color is only an aid.
 export const SIGNS = {
   QUEUED: "⋯", SEEDING: "◌", PENDING: "○", DISPATCHING: "◔", RUNNING: "▶", RETRYING: "↻",
   SUCCEEDED: "✔", FAILED: "✘", INVALID: "✘", SKIPPED: "⤼", CANCELLED: "■",
@@ -16,7 +16,7 @@ export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 const MOMENT = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
-// A time in the reader's zone; the title holds it in UTC.
+// A time in the reader's zone; the title has it in UTC.
 export function moment(text) {
   if (!text) return "";
   return html`<time datetime=${text} title="${text} (UTC)">${MOMENT.format(new Date(text))}</time>`;
@@ -55,7 +55,7 @@ export function clean(text) {
   return String(text ?? "").replaceAll(ESCAPES, "").replaceAll(UNSEEN, "");
 }
 
-// Text from jobs and files, on one line and isolated, so that it cannot turn the text around it.
+// Text from jobs and files, on one line and isolated, so that it cannot reverse the text around it.
 export function foreign(text) {
   return html`<bdi>${clean(text)}</bdi>`;
 }
@@ -90,7 +90,7 @@ export function json(value) {
   return text.replaceAll(UNSEEN, (found) => [...found].map((one) => `\\u{${one.codePointAt(0).toString(16)}}`).join(""));
 }
 
-// An address from a job: only one of the web becomes a link, and the address itself is what is shown.
+// An address from a job. Only a web address becomes a link, and its text is the address itself.
 export function outside(text) {
   const url = URL.parse(text);
   if (!url || !["http:", "https:"].includes(url.protocol)) return foreign(text);

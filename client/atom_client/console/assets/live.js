@@ -5,7 +5,7 @@ import { follow } from "./api.js";
 const HIDDEN_MS = 60_000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 15_000;
-// The server says something every 15 seconds, if only an empty line.
+// The server sends something every 15 seconds, even if only an empty line.
 const SILENCE_MS = 45_000;
 
 export class Live {
@@ -19,7 +19,7 @@ export class Live {
   #silence = 0;
   #onVisibility = () => this.#look();
 
-  // `path()` returns what to follow; `onLine` takes a line; `onStatus` is called with "live", "lost" (with a sentence),
+  // `path()` returns what to follow; `onLine` takes a line; `onStatus` gets "live", "lost" (with a sentence),
   // "paused" and, once there is nothing more to come, "ended" (with a sentence if that is a failure).
   constructor(options) {
     this.#options = options;
@@ -69,7 +69,7 @@ export class Live {
     this.#awaitWord();
     const { problem, error, ended, ...news } = line;
     if (Object.keys(news).length) this.#options.onLine(news);
-    // Whoever took the line may have closed the view.
+    // The line may have led to the view being closed.
     if (this.#options === null) return;
     if (error !== undefined) return this.#end(error);
     if (ended) return this.#end("");
@@ -78,10 +78,10 @@ export class Live {
     this.#options.onStatus(problem ? "lost" : "live", problem);
   }
 
-  // A connection may be dead without anyone being told, as after a laptop's sleep.
+  // A connection may die unnoticed, for example while a laptop sleeps.
   #awaitWord() {
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#lose("nothing was heard from the console's server for a while"), SILENCE_MS);
+    this.#silence = setTimeout(() => this.#lose("the console's server has been silent for a while"), SILENCE_MS);
   }
 
   #lose(sentence) {
@@ -99,7 +99,7 @@ export class Live {
     onStatus("ended", sentence);
   }
 
-  // A page that is hidden for a while gives up its connection: a browser has few for each server.
+  // A page that is hidden for a while gives up its connection, since browsers allow only a few per server.
   #look() {
     clearTimeout(this.#hidden);
     if (document.visibilityState === "hidden") this.#hidden = setTimeout(() => this.#rest(), HIDDEN_MS);

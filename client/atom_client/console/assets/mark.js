@@ -1,4 +1,4 @@
-// Mark a step: end it as succeeded, with the outputs that it declares, or as skipped, without running it.
+// Mark a step: end it without running it, as succeeded with the outputs that it declares, or as skipped.
 
 import { to } from "./address.js";
 import { path } from "./api.js";
@@ -9,7 +9,7 @@ import { html } from "./vendor/lit-html/lit-html.js";
 
 const MOST_OFFERED = 500;
 
-// `step` is the one to mark, or else one is chosen among `steps`.
+// `step` is the one to mark; without it, the reader chooses one of `steps`.
 export function openMark(run, redraw, { step = "", steps = null }) {
   // The fields for the outputs, as the latest preview described them.
   const form = { step: "", fields: [], values: {} };

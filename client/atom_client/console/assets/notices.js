@@ -1,4 +1,4 @@
-// Notices in the corner of the page, until they are dismissed, or their reader has gone to a second page.
+// Notices in the corner of the page, until they are dismissed or their reader has moved on twice.
 
 import { foreign, moment, sentence } from "./format.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
@@ -6,7 +6,7 @@ import { html, render } from "./vendor/lit-html/lit-html.js";
 let shown = [];
 const MOST = 4;
 
-// `lines` are sentences; `link`, if given, is [address, words], or a promise of them: the link appears once it is kept.
+// `lines` are sentences; `link`, if given, is [address, words] or a promise of them, which appears once it resolves.
 // A notice takes the place of an earlier one with the same `about`.
 export async function notify(lines, { link = null, about = null } = {}) {
   const notice = { lines, about, link: null, at: new Date().toISOString(), isWaiting: link !== null, isSeen: false };
@@ -17,7 +17,7 @@ export async function notify(lines, { link = null, about = null } = {}) {
   if (notice.link) draw();
 }
 
-// The reader goes to another page: what was said two pages ago is old, unless its link is still to come.
+// The reader goes to another page. Notices from two pages ago are outdated unless their links are still to come.
 export function ageNotices() {
   shown = shown.filter((one) => one.isWaiting || !one.isSeen);
   for (const one of shown) one.isSeen = !one.isWaiting;

@@ -7,8 +7,8 @@ import { live } from "./vendor/lit-html/directives/live.js";
 const INPUTS = { date: "date", int: "text", number: "text" };
 const MODES = { int: "numeric", number: "decimal" };
 
-// `values` holds the texts of the params that were given; a param that is not in it has its default. `change` is
-// called with a name and a text, or with undefined to take the default again.
+// `values` has the texts of the params that were given; a param that is missing has its default. `change` is
+// called with a name and a text, or with undefined to restore the default.
 export function paramsForm({ params, values, problems, change, legend = "Parameters" }) {
   const named = new Set(params.map((one) => one.name));
   const others = problems.filter((one) => !named.has(one.param));
@@ -81,5 +81,5 @@ function rules(param) {
 }
 
 function clip(text) {
-  return text === "" ? "an empty text" : text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  return text === "" ? "empty text" : text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }

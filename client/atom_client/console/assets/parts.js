@@ -1,4 +1,4 @@
-// Parts that several views have: a bar to refresh, pages, choices of states, and tables that arrow keys move in.
+// Parts that several views share: a refresh bar, pages, choices of states, and tables with arrow-key navigation.
 
 import { address, go, withQuery } from "./address.js";
 import { counted, moment, sentence, state } from "./format.js";
@@ -9,8 +9,8 @@ const STATUSES = {
   lost: html`<strong class="lost">Connection lost, trying again</strong>; as of`,
 };
 
-// Say when a view was read; `status` is "live" if changes appear by themselves, or "lost", with a `problem`, if they
-// cannot now.
+// Say when a view was read. `status` is "live" if changes appear by themselves, or "lost", with a `problem`, if they
+// currently cannot.
 export function asOf({ time, isBusy, status = "", problem = "", error = null, refresh }) {
   return html`<p class="as-of" data-status=${status}>
     <span role="status">${time ? STATUSES[status] ?? "As of" : nothing}</span> ${moment(time)}
@@ -51,7 +51,7 @@ export function section(title, content) {
   return html`<section aria-label=${title}><h2>${title}</h2>${content}</section>`;
 }
 
-// The headings of columns by which nothing is sorted.
+// The headings of columns that cannot be sorted.
 export function headings(...names) {
   return html`<thead><tr>${names.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>`;
 }
@@ -84,7 +84,7 @@ export function sortable({ name, key, order, direction = "descending", sort }) {
     @click=${() => sort(key)}>${name}<span aria-hidden="true">${sign}</span></button></th>`;
 }
 
-// Arrow keys, Home and End move between the links that begin a table's rows, while one of them has the focus.
+// Arrow keys, Home and End move between the links that begin a table's rows while one of those has the focus.
 export function moveInRows(event) {
   const links = [...event.currentTarget.querySelectorAll("tbody > tr > th > a")];
   const at = links.indexOf(document.activeElement);
@@ -106,8 +106,8 @@ export function factList(facts, show) {
   )}</dl>`;
 }
 
-// The text of a search field, which `then` is called with once no letter has been typed for a moment. A view makes one
-// for each field when it opens: what is being typed outlives each drawing.
+// The text of a search field. `then` is called with it once typing has paused for a moment. A view makes one
+// for each field when it opens, so what is being typed survives each redraw.
 export class TypedText {
   #typed = "";
   #timer = 0;
@@ -123,12 +123,12 @@ export class TypedText {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = 0;
-      // The reader may have left the view meanwhile.
+      // The reader may have left the view in the meantime.
       if (address().path === path) this.then(text.trim());
     }, this.wait_ms);
   }
 
-  // Return what the field shows: the text of the address, unless another is being typed or it is this one, trimmed.
+  // Return what the field shows: the text in the address, unless another is being typed, or only its spaces differ.
   shown(text) {
     return this.#timer || this.#typed.trim() === text ? this.#typed : text;
   }

@@ -51,7 +51,7 @@ function fields(state, options, change, dialog) {
     ${reasonField(options, change)}`;
 }
 
-// Unless it was edited, the run's own file is meant, in the generation that its bucket may keep.
+// Unless the file was edited, the run's own is used, in the generation that its bucket may keep.
 function editedFile({ source, form }) {
   const file = source?.file ?? null;
   return file && file.text === form.file?.text ? null : file;

@@ -1,17 +1,17 @@
-// A workflow file that a user pastes, chooses or drops, which this page reads.
+// A workflow file that a user pastes, chooses or drops, and that this page reads.
 
 import { counted, foreign } from "./format.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
 const MOST_BYTES = 4 * 1024 * 1024;
-// A text field with more than this makes every key slow.
+// A text field with more than this makes typing slow.
 const MOST_SHOWN = 300_000;
 // What happens to the file.
 export const KEPT = "it stays on this machine";
 export const SENT = "it is sent with the run, which stores it";
 
 export class Source {
-  // `changed` is called after each change: with true if more typing may follow. `fate` says what becomes of the file.
+  // `changed` is called after each change, with true if more typing may follow. `fate` says what becomes of the file.
   constructor(changed, { name = "", text = "", fate }) {
     Object.assign(this, { changed, name, text, fate, problem: "" });
   }
@@ -68,7 +68,7 @@ export class Source {
 
   chosen({ target }) {
     this.read(target.files[0]);
-    // Browsers report no change if the same file is chosen again, which may have been edited meanwhile.
+    // Browsers report no change if the same file is chosen again, although it may have been edited in the meantime.
     target.value = "";
   }
 

@@ -5,5 +5,5 @@ export const OPEN_RUN_STATES = new Set(["QUEUED", "SEEDING", "RUNNING"]);
 
 export const STEP_STATES = ["PENDING", "DISPATCHING", "RUNNING", "RETRYING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"];
 export const ENDED_STEP_STATES = new Set(["SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]);
-// The state that stands for several steps is the first of these that one of them is in.
+// Several steps together have the first of these states that any of them is in.
 export const WORST_FIRST = ["FAILED", "RETRYING", "RUNNING", "DISPATCHING", "CANCELLED", "PENDING", "SKIPPED", "SUCCEEDED"];

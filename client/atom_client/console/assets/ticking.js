@@ -1,4 +1,4 @@
-// Elapsed times that tick: each is an element that shows how long it has been since a time, by the server's clock.
+// Ticking times: each is an element that shows how long ago something was, by the server's clock.
 
 import { duration } from "./format.js";
 
@@ -6,7 +6,7 @@ const called = new Set();
 let offset = 0;
 let timer = 0;
 
-// Set the clock by a time that the server has just sent.
+// Set the clock from a time that the server has just sent.
 export function setClock(text) {
   offset = Date.parse(text) - Date.now();
 }
@@ -16,7 +16,7 @@ export function serverNow() {
   return Date.now() + offset;
 }
 
-// Call each second while the page can be seen, until the function that is returned is called.
+// Call something every second while the page is visible, until the returned function is called.
 export function everySecond(call) {
   called.add(call);
   look();

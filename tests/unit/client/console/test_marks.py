@@ -69,7 +69,7 @@ def test_mark_that_was_seen_is_made() -> None:
     ("step", "state", "effect", "said"),
     [
         ("b", "skipped", "stops_job", "Marked `b` as skipped: its job is being stopped first."),
-        ("d", "succeeded", "waits", "Marked `d` as succeeded: it ends so when its turn comes."),
+        ("d", "succeeded", "waits", "Marked `d` as succeeded: it will end that way when its turn comes."),
     ],
 )
 def test_steps_of_an_open_run_are_marked(step: str, state: str, effect: str, said: str) -> None:

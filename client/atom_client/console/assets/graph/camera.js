@@ -1,4 +1,4 @@
-// Where a window looks: moved and scaled by wheel, pinch, drag and keys.
+// The part of the graph that a window shows, moved and scaled by wheel, pinch, drag and keys.
 
 const CLOSEST = 3;
 const STEP_PX = 80;
@@ -70,7 +70,7 @@ export class Camera {
     return true;
   }
 
-  // Keep a place of the graph where it is in the window, when the places around it have changed.
+  // Keep a place of the graph where it is in the window when the places around it have changed.
   keep(x, y, screenX, screenY) {
     const { k } = this.surface.view;
     this.#selection.call(this.#zoom.transform, this.d3.zoomIdentity.translate(screenX - x * k, screenY - y * k).scale(k));
@@ -89,7 +89,7 @@ export class Camera {
     this.#selection.call(this.#zoom.scaleBy, factor);
   }
 
-  // Move or zoom as a key asks for. Returns false if the key means nothing here.
+  // Move or zoom in response to a key. Returns false if the key means nothing here.
   press(key) {
     const moves = { ArrowLeft: [STEP_PX, 0], ArrowRight: [-STEP_PX, 0], ArrowUp: [0, STEP_PX], ArrowDown: [0, -STEP_PX] };
     const factors = { "+": 1.3, "=": 1.3, "-": 1 / 1.3, _: 1 / 1.3 };

@@ -1,5 +1,5 @@
 // The parts of d3 that the graph needs. They are plain scripts that share the global `d3`, and are loaded with the
-// first graph, since other views do without them.
+// first graph, since other views do not need them.
 
 const NAMES = ["dispatch", "timer", "ease", "color", "interpolate", "selection", "transition", "drag", "zoom", "quadtree"];
 
@@ -9,7 +9,7 @@ export function loadD3() {
   loading ??= Promise.all(NAMES.map(load)).then(
     () => globalThis.d3,
     (error) => {
-      // The next graph tries again.
+      // Let the next graph try again.
       loading = null;
       throw error;
     },

@@ -1,4 +1,4 @@
-// The details of the chosen node: its state, its dependencies and dependents, and the way to its step.
+// The details of the chosen node: its state, its dependencies and dependents, and a link to its step.
 
 import { foreign } from "../format.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";

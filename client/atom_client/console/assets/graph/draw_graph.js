@@ -15,9 +15,9 @@ const FOLDS = { similar: "Similar steps", fans: "Steps with the same lines", non
 const UNDER_WAY = new Set(["RUNNING", "DISPATCHING", "RETRYING"]);
 const isDark = matchMedia("(prefers-color-scheme: dark)");
 
-// Draw the answer of the server, `data`, into `element`. All options may be left out:
+// Draw the server's answer, `data`, into `element`. All options may be left out:
 // `steps` rows with ids and states; `label` of the picture; `hrefOf(id)`, `remarkOf(id)` and `stateOf(id)` of a step;
-// `openStep(id)` is called by Enter or a double click; `changeFold({ fold, opened })` when other data is wanted, which
+// `openStep(id)` is called on Enter or a double click; `changeFold({ fold, opened })` when other data is wanted, which
 // `setData` then brings; `chosen` is the id of the step to begin with, and `onChoose(id)` is called with others.
 export async function drawGraph(element, data, options = {}) {
   return new Graph(element, data, options, await loadD3());
@@ -61,7 +61,7 @@ class Graph {
   #listen() {
     const { canvas } = this;
     const at = (event) => this.plot.nodeAt((event.offsetX - this.surface.view.x) / this.surface.view.k, (event.offsetY - this.surface.view.y) / this.surface.view.k);
-    // The box stays under the pointer, for a second click to open it.
+    // The box stays under the pointer, so that a second click opens it.
     canvas.addEventListener("click", (event) => this.choose(at(event), { moves: false }));
     canvas.addEventListener("dblclick", (event) => at(event) !== null && this.#open(at(event)));
     canvas.addEventListener("pointermove", (event) => {
@@ -100,7 +100,7 @@ class Graph {
     this.surface.repaint();
   }
 
-  // Set the states of steps. Places stay, so this repaints at most once per frame.
+  // Set the states of steps. Places stay the same. Repaints at most once per frame.
   setSteps(steps) {
     if (!this.plot.setSteps(steps)) return;
     this.surface.repaint();
@@ -108,7 +108,7 @@ class Graph {
     this.draw();
   }
 
-  // Set other places. What the reader looks at stays where it is, if it is still drawn.
+  // Set other places. What the reader is looking at stays where it is, if it is still drawn.
   setData(data, steps) {
     const { view, width, height } = this.surface;
     const anchor = this.chosen ?? this.#nodeNear((width / 2 - view.x) / view.k, (height / 2 - view.y) / view.k);
@@ -142,7 +142,7 @@ class Graph {
     this.draw();
   }
 
-  // Find nodes by a part of a name, as it is typed; the list shows what was found.
+  // Find nodes by part of a name as it is typed; the list shows what was found.
   search(text, { moves = true } = {}) {
     this.query = text;
     const wanted = text.trim().toLowerCase();
@@ -166,13 +166,13 @@ class Graph {
     this.choose(nodes[next]);
   }
 
-  // Find the nodes with steps in some states, and count these steps.
+  // Find the nodes with steps in some states, and count those steps.
   #inState(isWanted) {
     const counts = [...this.plot.ids.keys()].map((node) => [node, this.plot.countIn(node, isWanted)]).filter(([, count]) => count);
     return { nodes: counts.map(([node]) => node), steps: counts.reduce((sum, [, count]) => sum + count, 0) };
   }
 
-  // Show everything in some state together if that can be read, and otherwise one after the other.
+  // Show everything in some state together if it can be read that way, or else one after another.
   #goTo({ nodes, steps }, what) {
     const isShown = this.shownOf === what && nodes.includes(this.chosen);
     if (isShown || nodes.length < 2 || !this.camera.toAll(nodes)) return this.#next(nodes, `with ${what} steps`);
@@ -237,8 +237,8 @@ class Graph {
     };
     return html`<form class="graph-bar filters" role="search" aria-label="Find steps in the graph" @submit=${go}>
       <label class="field">Find a step<input type="search" name="find" maxlength="300" autocomplete="off" spellcheck="false" @input=${(event) => this.search(event.target.value)}></label>
-      <button aria-disabled=${this.found.length ? "false" : "true"}>Next found</button>
-      ${jump(running, "Go to what runs", "running")}${jump(failed, "Go to what failed", "failed")}
+      <button aria-disabled=${this.found.length ? "false" : "true"}>Next match</button>
+      ${jump(running, "Go to running steps", "running")}${jump(failed, "Go to failed steps", "failed")}
       <span class="graph-zoom" role="group" aria-label="Zoom"><button type="button" aria-label="Zoom in" @click=${() => this.camera.zoomBy(1.4)}>+</button>
       <button type="button" aria-label="Zoom out" @click=${() => this.camera.zoomBy(1 / 1.4)}>−</button>
       <button type="button" @click=${() => this.camera.fit()}>Show all</button></span>

@@ -1,4 +1,4 @@
-// The graph of a file that is being edited: drawn again when the file has another graph.
+// The graph of a file that is being edited, drawn again when the graph changes.
 
 import { post } from "../api.js";
 import { sentence } from "../format.js";
@@ -16,7 +16,7 @@ export class FileGraph {
     this.picture = document.createElement("div");
   }
 
-  // Show the graph of a valid file; nothing is asked for if it is the one that is shown.
+  // Show the graph of a valid file; nothing is requested if it is shown already.
   show(file) {
     if (file.text === this.#file?.text) return;
     this.#file = file;

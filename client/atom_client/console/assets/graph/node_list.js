@@ -1,5 +1,5 @@
-// The nodes of a graph as a list box, which holds only those rows that can be seen: the way to the graph for the keyboard
-// and for screen readers.
+// The nodes of a graph as a list box, which holds only the visible rows. It makes the graph accessible to the keyboard
+// and to screen readers.
 
 import { foreign } from "../format.js";
 import { html, render } from "../vendor/lit-html/lit-html.js";
@@ -36,7 +36,7 @@ export class NodeList {
     this.draw();
   }
 
-  // Begin with the first row for the keyboard; a pointer chooses a row itself.
+  // The keyboard begins with the first row; a pointer chooses a row itself.
   #focused() {
     if (this.at < 0 && this.nodes.length && this.element.matches(":focus-visible")) this.#choose(0);
   }
@@ -68,7 +68,7 @@ export class NodeList {
 
   #click(event) {
     const row = event.target.closest("[role=option]");
-    // The row stays under the pointer, for a second click to open it.
+    // The row stays under the pointer, so that a second click opens it.
     if (row) this.#choose(Number(row.dataset.row), { reveals: false });
   }
 
@@ -86,7 +86,7 @@ export class NodeList {
     const first = Math.max(0, Math.floor(element.scrollTop / ROW_HEIGHT) - ROWS_BEYOND);
     const last = Math.min(nodes.length, Math.ceil((element.scrollTop + element.clientHeight) / ROW_HEIGHT) + ROWS_BEYOND);
     const shown = Array.from({ length: Math.max(0, last - first) }, (_, number) => first + number);
-    // The row that is chosen must exist, for a screen reader to find it.
+    // The chosen row must exist so that a screen reader can find it.
     if (at >= 0 && (at < first || at >= last)) shown.push(at);
     // ARIA requires options in a list box.
     element.setAttribute("role", nodes.length ? "listbox" : "group");

@@ -1,4 +1,4 @@
-// Paint the part of a graph that a window shows. Generators, so that a large picture is painted in slices.
+// Paint the part of a graph that a window shows. Generators allow a large picture to be painted in slices.
 
 import { clean, SIGNS } from "../format.js";
 import { STEP_STATES as STATES } from "../states.js";
@@ -52,7 +52,7 @@ function paintFrame(context, plot, theme, view) {
 
 function* paintLines(context, { plot, view, lines, theme }) {
   const isFar = view.k < 0.3;
-  // Many lines, far away, would hide everything else.
+  // From far away, many lines would hide everything else.
   context.globalAlpha = isFar ? Math.max(0.12, Math.min(0.6, 4000 / lines.length)) : 1;
   context.strokeStyle = theme.line;
   context.lineWidth = 1;
@@ -60,7 +60,7 @@ function* paintLines(context, { plot, view, lines, theme }) {
   const plain = dashed.length ? lines.filter((line) => !plot.conditional.has(plot.ends[2 * line + 1])) : lines;
   for (const [some, dash] of [[plain, []], [dashed, [5, 4]]]) {
     context.setLineDash(dash);
-    // A path of thousands of lines is painted more slowly than several of hundreds.
+    // A path of thousands of lines is painted more slowly than several paths of hundreds.
     for (let from = 0; from < some.length; from += 500) {
       context.beginPath();
       for (const line of some.slice(from, from + 500)) addLine(context, plot, view, line, isFar);
@@ -72,7 +72,7 @@ function* paintLines(context, { plot, view, lines, theme }) {
   context.globalAlpha = 1;
 }
 
-// Add a line to the path. If it ends in a bend, it goes on to the other side of the layer.
+// Add a line to the path. If it ends in a bend, it continues to the other side of the layer.
 export function addLine(context, plot, { k, x, y }, line, isStraight) {
   const [a, b] = [plot.ends[2 * line], plot.ends[2 * line + 1]];
   const [fromX, fromY, toX, toY] = [plot.right[a] * k + x, plot.y[a] * k + y, plot.left[b] * k + x, plot.y[b] * k + y];
@@ -85,7 +85,7 @@ export function addLine(context, plot, { k, x, y }, line, isStraight) {
   if (b >= plot.count) context.lineTo(plot.right[b] * k + x, toY);
 }
 
-// Far away, a box is some pixels large. Its shape still shows its state, as the legend shows.
+// From far away, a box is only a few pixels in size. Its shape still shows its state, as the legend explains.
 function* paintFar(context, { plot, theme, view, state, nodes }) {
   const { k } = view;
   const colors = theme.states[state] ?? theme.plain;
@@ -157,7 +157,7 @@ function* paintBoxes(context, { plot, theme, view, state, nodes }) {
   yield* k < TEXT_SCALE ? paintSigns(context, { plot, view, state, nodes, colors }) : paintTexts(context, { plot, view, nodes, colors });
 }
 
-// One line that can be read although the box is small: its sign, and as much of its name as there is room for.
+// One line that is readable even in a small box: its sign, and as much of its name as fits.
 function* paintSigns(context, { plot, view, state, nodes, colors }) {
   const { k } = view;
   const hasNames = k >= NAME_SCALE;

@@ -1,11 +1,11 @@
-// What is drawn: places from the server, which stay as they are, and the states of steps, which change.
+// What is drawn: places from the server, which do not change, and the states of steps, which do.
 
 import { clean } from "../format.js";
 import { STEP_STATES as STATES, WORST_FIRST } from "../states.js";
 
 const WORST_CODES = WORST_FIRST.map((name) => STATES.indexOf(name));
 
-// The lines of a graph are listed by the cells of a grid.
+// The lines of a graph are indexed by the cells of a grid.
 const CELL_PX = 1024;
 
 const onOneLine = (text) => clean(text).replaceAll(/\s+/gu, " ");
@@ -19,12 +19,12 @@ export class Plot {
     this.width = Math.max(data.size[0], this.boxWidth);
     this.height = Math.max(data.size[1], this.boxHeight);
     this.members = new Map(Object.entries(data.members).map(([index, ids]) => [Number(index), ids]));
-    // A canvas isolates no text, so nothing that is invisible or turns the writing direction may reach it.
+    // A canvas does not isolate text, so nothing invisible or direction-changing may reach it.
     this.notes = new Map(Object.entries(data.notes).map(([index, notes]) => [Number(index), onOneLine(notes.join(", "))]));
     this.names = new Map([...this.members].map(([index, ids]) => [index, `${ids.length.toLocaleString("en")} × ${commonName(ids)}`]));
     this.nodeOf = new Map(this.ids.map((id, index) => [id, index]));
     for (const [index, ids] of this.members) for (const id of ids) this.nodeOf.set(id, index);
-    // The index of each node's state, or -1 in the graph of a file; how many members of a folded node are in each.
+    // The index of each node's state, or -1 in a file's graph; how many members of a folded node are in each state.
     this.states = new Int8Array(this.count).fill(-1);
     this.counts = new Map([...this.members.keys()].map((index) => [index, new Int32Array(STATES.length)]));
     this.texts = new Map();
@@ -104,7 +104,7 @@ export class Plot {
     return STATES[this.states[node]] ?? null;
   }
 
-  // How many steps of a node are in one of some states.
+  // How many steps of a node are in any of some states.
   countIn(node, isWanted) {
     const counts = this.counts.get(node);
     if (counts) return counts.reduce((sum, count, code) => sum + (isWanted(STATES[code]) ? count : 0), 0);
@@ -133,7 +133,7 @@ export class Plot {
     return isOther || !isSame(before, this.states) || ![...this.counts.values()].every((counts, n) => isSame(counts, counted[n]));
   }
 
-  // The nodes, and the lines, that a rectangle may show.
+  // The nodes and lines that may appear in a rectangle.
   visitNodes(left, top, right, bottom, visit) {
     const [w, h] = [this.boxWidth / 2 + 6, this.boxHeight / 2 + 6];
     this.tree.visit((quad, x0, y0, x1, y1) => {
@@ -188,7 +188,7 @@ export class Plot {
   }
 }
 
-// Name several steps by what most of them begin with: `load-…` for `load-1` and `load-2`.
+// Name several steps by their most common prefix: `load-…` for `load-1` and `load-2`.
 export function commonName(ids) {
   const stems = new Map();
   for (const id of ids) {

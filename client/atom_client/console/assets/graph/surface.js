@@ -1,10 +1,10 @@
 // A canvas that shows a large picture smoothly: it is painted into a bitmap larger than the window, in slices, and the
-// bitmap is moved and stretched during a gesture. Two bitmaps take turns, so that none is shown half painted.
+// bitmap is moved and stretched during a gesture. Two bitmaps take turns, so that neither is shown half painted.
 
-// The part of a window by which a bitmap exceeds it on each side, and the milliseconds of painting in one frame.
+// How far a bitmap extends beyond the window on each side, as a part of it; milliseconds of painting per frame.
 const MARGIN = 0.5;
 const SLICE_MS = 8;
-// While the scale changes, a bitmap is stretched until it is off by this, or the gesture pauses for some milliseconds.
+// While the scale changes, a bitmap is stretched until it is off by this factor or the gesture pauses this many ms.
 const MOST_STRETCHED = 1.6;
 const PAUSE_MS = 90;
 

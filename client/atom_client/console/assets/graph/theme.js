@@ -1,4 +1,4 @@
-// The colors of a graph, which the stylesheet defines: they are read from the legend, in light and in dark.
+// The colors of a graph. The stylesheet defines them for light and dark; they are read from the legend.
 
 import { SIGNS } from "../format.js";
 import { STEP_STATES as STATES } from "../states.js";
@@ -13,7 +13,7 @@ const FAR = {
 export function legend() {
   return html`<details class="graph-legend"><summary>Legend</summary><ul>
     ${STATES.map((name) => html`<li><span class="swatch" data-state=${name} aria-hidden="true">${SIGNS[name]}</span> ${name} <span class="quiet">(far away: ${FAR[name]})</span></li>`)}
-    <li><span class="swatch two" data-state="" aria-hidden="true"></span> several steps folded into one, or a step with forEach</li>
+    <li><span class="swatch two" data-state="" aria-hidden="true"></span> several steps folded into one box, or a step with forEach</li>
     <li><span class="swatch round" data-state="" aria-hidden="true"></span> a step without a task, which joins others</li>
     <li><span class="dash" aria-hidden="true"></span> leads to a step with a condition or a trigger</li>
   </ul></details>`;

@@ -1,4 +1,4 @@
-// Rows with bars, of which only those that can be seen exist.
+// Rows with bars; only the visible ones exist.
 
 import { clean, duration, foreign, SIGNS } from "../format.js";
 import { ENDED_STEP_STATES } from "../states.js";
@@ -8,7 +8,7 @@ const ROW_HEIGHT = 30;
 const ROWS_BEYOND = 8;
 const TICKS = 5;
 
-// The end has no label, which would stand outside.
+// The end has no label, since it would be outside the chart.
 const tick = (at, took) => ({ 0: "0", 1: "" })[at] ?? duration((at * took) / 1000);
 
 export class Chart {
@@ -16,7 +16,7 @@ export class Chart {
 
   // `hrefOf(id)` links a step, and `toggle(row)` opens or folds a row.
   constructor({ hrefOf, toggle }) {
-    // `grown` is how many milliseconds have passed since the times were read, if they go on.
+    // `grown` is how many milliseconds have passed since the times were read, if they still run.
     Object.assign(this, { hrefOf, toggle, rows: [], all: null, zoom: 1, grown: 0 });
     this.element = document.createElement("div");
     this.element.className = "timeline-chart";
@@ -34,7 +34,7 @@ export class Chart {
     this.draw();
   }
 
-  // Let what has not ended go on until so many milliseconds after the times were read.
+  // Extend what has not ended to this many milliseconds after the times were read.
   grow(milliseconds) {
     this.grown = Math.max(0, milliseconds);
     this.draw();
@@ -87,7 +87,7 @@ export class Chart {
     const drawn = [];
     for (let at = 0; at < bars.length; at += 3) {
       const { name, words } = parts[bars[at]];
-      // A bar that reached the time of reading goes on.
+      // A bar that reached the time of reading still grows.
       const [start, end] = [bars[at + 1], isOpen && bars[at + 2] === read ? took : bars[at + 2]];
       drawn.push(html`<span class="bar" data-part=${name} title="${duration((end - start) / 1000)} ${words}" .style=${`left:${(start / took) * 100}%;width:max(2px, ${((end - start) / took) * 100}%)`}></span>`);
     }

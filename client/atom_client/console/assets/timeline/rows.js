@@ -1,9 +1,9 @@
-// The rows of a timeline: its steps as the reader wants them, filtered, sorted, and with similar steps in one row.
+// The rows of a timeline: its steps as the reader wants them, filtered and sorted, with similar steps in one row.
 
 import { commonName } from "../graph/plot.js";
 import { WORST_FIRST } from "../states.js";
 
-export const ORDERS = { started: "First started first", longest: "Longest first", path: "Critical path only" };
+export const ORDERS = { started: "Earliest first", longest: "Longest first", path: "Critical path only" };
 
 export class Rows {
   constructor(data) {
@@ -16,7 +16,7 @@ export class Rows {
     this.busy = data.bars.map((bars) => this.#busyTime(bars));
   }
 
-  // The time that a step took itself, without its wait for dependencies.
+  // The time that a step itself took, without its wait for dependencies.
   #busyTime(bars) {
     let sum = 0;
     for (let at = 0; at < bars.length; at += 3) if (bars[at] !== this.waiting) sum += bars[at + 2] - bars[at + 1];
@@ -57,7 +57,7 @@ export class Rows {
     return { steps: [number], state: states[number], busy: this.busy[number], bars: bars[number] };
   }
 
-  // A folded row shows when any of its steps waited or ran; its time is that of the longest, its state the worst.
+  // A folded row shows when any of its steps waited or ran. It has the time of the longest and the worst state.
   #measure(row) {
     const spans = new Map();
     row.busy = 0;
@@ -73,7 +73,7 @@ export class Rows {
         else [span[0], span[1]] = [Math.min(span[0], bars[at + 1]), Math.max(span[1], bars[at + 2])];
       }
     }
-    // Waits first: what ran is drawn above them.
+    // Waits come first; what ran is drawn on top of them.
     row.bars = [...spans].sort(([a], [b]) => a - b).flatMap(([part, [start, end]]) => [part, start, end]);
   }
 

@@ -11,7 +11,7 @@ import { html } from "../vendor/lit-html/lit-html.js";
 export async function deadLetter({ params: [id] }) {
   const letter = await get(path`/dead-letters/${id}`);
   const { hash } = location;
-  // The reader may have left the letter while it was replayed.
+  // The reader may have left the page while the letter was being replayed.
   const after = () => {
     if (location.hash === hash) go("#/dead-letters");
   };

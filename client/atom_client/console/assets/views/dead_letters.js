@@ -1,4 +1,4 @@
-// The events that were given up, newest first.
+// The events that could not be handled, newest first.
 
 import { toolbar } from "../actions.js";
 import { to } from "../address.js";
@@ -46,11 +46,11 @@ class LettersPage {
     const letters = found.dead_letters;
     const after = () => this.read();
     const ids = [...chosen];
-    const none = letters.length ? (ids.length ? "" : "Choose letters first.") : "There is nothing to replay or to drop.";
+    const none = letters.length ? (ids.length ? "" : "Choose letters first.") : "There is nothing to replay or drop.";
     const empty = letters.length ? "" : none;
     return html`<h1>Dead letters</h1>
-      <p class="quiet">Events that could not be handled. Reading them holds them for a moment: a letter that another
-        command is reading now is missing here. <button type="button" aria-disabled=${this.isReading ? "true" : "false"} @click=${() => this.isReading || this.read()}>${
+      <p class="quiet">Events that could not be handled. Reading letters holds them for a moment, so any that another
+        command is reading now are missing here. <button type="button" aria-disabled=${this.isReading ? "true" : "false"} @click=${() => this.isReading || this.read()}>${
           this.isReading ? "Reading …" : "Read again"}</button></p>
       ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       ${toolbar("Actions on dead letters", [

@@ -66,7 +66,7 @@ class FilePage {
       ${this.source.render()}
       ${this.error ? html`<p class="problem" role="alert">${sentence(this.error)}</p>` : ""}
       <section aria-labelledby="file-problems" aria-live="polite"><h2 id="file-problems">Problems</h2>
-        ${check ? drawExamined(check) : html`<p class="quiet">Choose a file or paste one: nothing is started, and nothing is sent elsewhere.</p>`}
+        ${check ? drawExamined(check) : html`<p class="quiet">Choose or paste a file. Nothing is started, and nothing leaves this machine.</p>`}
       </section>
       ${check?.valid
         ? html`<section aria-labelledby="file-plan"><h2 id="file-plan">Plan</h2>

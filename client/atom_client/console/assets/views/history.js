@@ -1,4 +1,4 @@
-// A workflow's history: its newest runs as columns, their steps as rows.
+// A workflow's history, with its newest runs as columns and their steps as rows.
 
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
@@ -16,7 +16,7 @@ const PAGE_SIZE = 200;
 export async function history({ params: [name], query, about, redraw }) {
   const view = { name, query, redraw, data: null, isBusy: false, error: null, status: "", problem: "", live: null, asked: 0 };
   view.typed = new TypedText((text) => go(withQuery({ q: text, page: null }), { replace: true }), 100);
-  // Only the latest answer counts, in whichever order they come.
+  // Only the answer to the latest request counts, in whatever order answers arrive.
   const read = async () => {
     const asked = ++view.asked;
     const data = await get(`/history?${new URLSearchParams({ workflow: name, runs: sizeOf(view) })}`);
@@ -53,7 +53,7 @@ function sizeOf({ query }) {
   return query.get("runs") ?? "20";
 }
 
-// Follow the newest runs and the steps of those that are open, from what was read on.
+// Follow the newest runs and the steps of those that are open, starting from what was read.
 function follow(view) {
   view.live?.close();
   const { name, redraw } = view;
@@ -72,7 +72,7 @@ function follow(view) {
   });
 }
 
-// Replace the runs that have changed, and those of their cells that have; new runs push out the oldest.
+// Replace the runs that have changed, and their changed cells; new runs push out the oldest.
 function apply(view, { runs: changed = [], ...others }) {
   const { data } = view;
   Object.assign(data, others);
@@ -136,13 +136,13 @@ function grid(view) {
     ${pager({ page, size: PAGE_SIZE, total: rows.length, noun: "step", label: "Pages of steps", open: goToPage })}`;
 }
 
-// While it is followed, the time of a run that has not ended goes on.
+// While the page is live, the duration of a run that has not ended keeps growing.
 function lasting(run, isLive) {
   const begun = isLive && OPEN_RUN_STATES.has(run.state) && !run.retries && run.taken_s !== null && (run.admitted_at ?? run.started_at);
   return begun ? html`<ticking-time since=${begun}></ticking-time>` : timeTaken(run);
 }
 
-// What the signs in the cells mean: those that occur.
+// What the signs in the cells mean, for those that occur.
 function legend(runs) {
   const found = new Set(runs.flatMap(({ cells }) => Object.values(cells ?? {}).map(([name]) => name)));
   return html`<p class="legend">${[...found].sort().map((name) => html`${state(name)} `)}</p>`;

@@ -12,7 +12,7 @@ const LONGEST_VALUE = 120;
 export class Items {
   #asked = 0;
 
-  // `onOpen` is called once another page is shown; `isLive` tells if changes come by themselves.
+  // `onOpen` is called once another page is shown; `isLive` tells whether changes appear by themselves.
   constructor({ run, step, redraw, onOpen = () => {}, isLive = () => false }) {
     Object.assign(this, { runId: run, stepId: step, redraw, onOpen, isLive, page: null, error: null });
   }
@@ -21,7 +21,7 @@ export class Items {
     return this.page?.page ?? 1;
   }
 
-  // Only the latest answer counts, in whichever order they come.
+  // Only the answer to the latest request counts, in whatever order answers arrive.
   async open(number = this.number) {
     const asked = ++this.#asked;
     try {
@@ -36,9 +36,9 @@ export class Items {
     this.redraw();
   }
 
-  // Take a page that was read again, or some of its items.
+  // Take in a page that was read again, or some of its items.
   take({ items, ...page }) {
-    // It may be an answer about the page before.
+    // The answer may be about the previous page.
     if (page.page !== undefined && page.page !== this.number) return;
     const news = new Map(items.map((item) => [item.index, item]));
     const isWhole = page.page !== undefined;
@@ -64,7 +64,7 @@ export class Items {
       ${pager({ page, size, total, noun: "item", label: `Pages of ${label}`, open })}`;
   }
 
-  // While it is followed, the time of an item that has not ended goes on.
+  // While the page is live, the duration of an item that has not ended keeps growing.
   lasting({ duration_s: taken, started_at: begun, state: name }) {
     const goesOn = this.isLive() && taken === undefined && begun && name !== "PENDING";
     if (goesOn) return html`<ticking-time since=${begun}></ticking-time>`;
@@ -73,7 +73,7 @@ export class Items {
 
   row(item) {
     const value = JSON.stringify(item.item);
-    // Clipped first: a sign that is cut in two is not shown.
+    // Clip before cleaning, which removes a character that was cut in two.
     const shown = clean(value.length > LONGEST_VALUE ? `${value.slice(0, LONGEST_VALUE)}…` : value);
     return html`<tr>
       <th scope="row"><a href=${to("runs", this.runId, "steps", item.id)}>${foreign(item.id)}</a></th>

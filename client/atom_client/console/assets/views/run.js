@@ -1,4 +1,4 @@
-// A run: where it is and why, and its tabs.
+// A run: its progress, the reasons for it, and its tabs.
 
 import { runActions } from "../actions.js";
 import { to } from "../address.js";
@@ -8,9 +8,9 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { RunModel } from "./run_model.js";
 import { RUN_TABS } from "./run_tabs.js";
 
-// Reasons of a kind that are shown before someone asks for all, as `why` prints them.
+// How many reasons of a kind are shown until someone asks for all; `why` prints as many.
 const MOST_OF_A_KIND = 6;
-// Above a graph or a timeline, there is room for fewer.
+// There is room for fewer above a graph or a timeline.
 const MOST_ABOVE_A_PICTURE = 1;
 
 export async function run({ params, query, about, redraw }) {
@@ -105,7 +105,7 @@ function reasons(view) {
     view.redraw();
   };
   return html`${kinds.map(([kind, all]) => {
-    // One more takes no more room than the line that would stand for it.
+    // One more takes no more room than the line that would replace it.
     const total = all.length + (why.more[kind] ?? 0);
     const shown = view.hasAll || total <= most + 1 ? all : all.slice(0, most);
     const more = total - shown.length;

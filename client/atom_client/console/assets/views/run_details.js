@@ -1,4 +1,4 @@
-// What is known of a run besides its steps: facts, results, parameters, errors, and what people changed.
+// What is known about a run besides its steps: facts, results, parameters, errors, and what people changed.
 
 import { to } from "../address.js";
 import { foreign, json, moment, sentence } from "../format.js";

@@ -1,4 +1,4 @@
-// The graph of a run: its places are read once, and colored by the states of the run's steps.
+// The graph of a run. Its places are read once, and colored by the states of the run's steps.
 
 import { get, path } from "../api.js";
 import { go, to, withQuery } from "../address.js";
@@ -34,7 +34,7 @@ export async function graph({ model, query, redraw }) {
   };
 }
 
-// Draw what was read: the first time with all that the graph asks of the run, later with other places.
+// Draw what was read: the first time with everything that the graph needs from the run, later with other places.
 async function drawPlaces(view, chosen = null) {
   const { model, data } = view;
   if (!data.steps) return;
@@ -72,7 +72,7 @@ function readSoon(view) {
     view.isDue = false;
     await readAgain(view);
     view.timer = 0;
-    // More may have come while this was read.
+    // More steps may have arrived while this was being read.
     if (view.isDue && !view.isClosed) readSoon(view);
   }, Math.max(0, view.readAt + BETWEEN_READS_MS - Date.now()));
 }

@@ -1,4 +1,4 @@
-// A run that is open in a view: what was read of it, and the changes that come while it is followed.
+// A run that is open in a view: what was read about it, and the changes that arrive while it is followed.
 
 import { get, path } from "../api.js";
 import { Live } from "../live.js";
@@ -55,7 +55,7 @@ export class RunModel {
     try {
       const data = await get(path`/runs/${this.run.id}`);
       if (!isCurrent()) return;
-      // The stream may have brought later changes, so the next one goes on from what was read.
+      // The stream may have brought later changes, so the next one resumes from what was read.
       this.#unfollow();
       this.data = data;
       setClock(data.as_of);
@@ -71,7 +71,7 @@ export class RunModel {
     this.#onChange();
   }
 
-  // Take a change: members that it brings replace those that were read; steps are replaced one by one, by their ids.
+  // Apply a change. Its members replace those that were read; steps are replaced individually, by id.
   apply(change) {
     const { steps = [], run, ...others } = change;
     Object.assign(this.data, others);
@@ -101,7 +101,7 @@ export class RunModel {
     });
   }
 
-  // Follow pages of items, too: `pages()` returns pairs of a step and a page, and `take` is given what changes, by step.
+  // Follow pages of items, too. `pages()` returns pairs of a step and a page, and `take` gets what changes, by step.
   watchItems(watched) {
     this.#watched = watched;
     this.itemsChanged();
@@ -146,7 +146,7 @@ function key(step) {
   return `${step.phase === "finally" ? 1 : 0} ${step.started_at ?? "~"} ${step.id}`;
 }
 
-// Many changes may come between two frames; one drawing shows them all.
+// Many changes may arrive between two frames; they are drawn together.
 function onceAFrame(call) {
   let isDue = false;
   return () => {

@@ -11,7 +11,7 @@ import { Items } from "./items.js";
 
 const PAGE_SIZE = 200;
 
-// How each column compares two steps; `started` keeps the order in which they were read.
+// How each column compares two steps; `started` keeps the order from the server.
 const ORDERS = {
   step: (a, b) => (a.id < b.id ? -1 : 1),
   state: (a, b) => STATES.indexOf(a.state) - STATES.indexOf(b.state),
@@ -34,7 +34,7 @@ export function steps({ model, query, redraw }) {
     update: (changed) => {
       view.query = changed.query;
     },
-    // When the run has been read again or has ended, the items of its open loops are read again.
+    // When the run was read again or has ended, so are the items of its open loops.
     changed: () => {
       const hasEnded = view.wasLive && model.status === "ended";
       view.wasLive = model.isLive;
@@ -50,7 +50,7 @@ function taken(step, now) {
   return step.duration_s ?? (step.state === "PENDING" ? null : secondsBetween(step.started_at, now));
 }
 
-// While the run is followed, the time of a step that has not ended goes on.
+// While the page is live, the duration of a step that has not ended keeps growing.
 function lasting(view, step) {
   const goesOn = view.model.isLive && step.duration_s === undefined && step.state !== "PENDING" && step.started_at;
   if (goesOn) return html`<ticking-time since=${step.started_at}></ticking-time>`;
@@ -61,7 +61,7 @@ function change(changes, options) {
   go(withQuery({ page: null, ...changes }), options);
 }
 
-// Return the steps with those that have not begun at the end, nearest first; `next` has the nearest ones.
+// Return the steps, with those that have not begun at the end, nearest first; `next` has the nearest ones.
 function nearestFirst(all, next) {
   if (!next.length) return all;
   const places = new Map(next.map((one, place) => [one.id, place]));
@@ -149,7 +149,7 @@ function row(view, step) {
     ${items ? html`<tr class="opened"><td colspan="5">${items.render()}</td></tr>` : nothing}`;
 }
 
-// Why a step that is near has not begun, or is not tried again yet.
+// Why a step that is near has not begun or been retried yet.
 function waits(view, step) {
   const text = ENDED_STEP_STATES.has(step.state) || step.state === "RUNNING" ? "" : view.waits.get(step.id);
   return text ? html` <span class="quiet">${sentence(text)}</span>` : nothing;

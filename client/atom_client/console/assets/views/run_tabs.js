@@ -1,4 +1,4 @@
-// The tabs of a run, in order; the first is the one that `#/runs/ID` opens, and the others add their name to it.
+// The tabs of a run, in order. `#/runs/ID` opens the first; the others add their names to it.
 //
 // `open({ model, query, about, redraw })` returns, perhaps as a promise, an object with `render()` and, if needed,
 // `update({ query })` when the address changes, `changed()` when the run does, and `close()`.

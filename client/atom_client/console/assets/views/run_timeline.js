@@ -11,7 +11,7 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 
 const PAGE_SIZE = 100;
-// A timeline is computed again after so many milliseconds at the earliest.
+// The minimum number of milliseconds before a timeline is computed again.
 const BETWEEN_READS_MS = 500;
 const MOST_ON_PATH = 30;
 const ZOOMS = [1, 2, 4, 8, 16];
@@ -31,7 +31,7 @@ export async function timeline({ model, query, redraw }) {
       view.query = changed;
       show(view);
     },
-    // The times of all steps are computed again when the run is read again, and while it is followed, now and then.
+    // The times of all steps are computed again when the run is read again and, while it is followed, now and then.
     changed: () => {
       const isAnother = view.refreshes !== model.refreshes || (view.wasOpen && !model.isOpen);
       Object.assign(view, { wasOpen: model.isOpen, refreshes: model.refreshes });
@@ -53,7 +53,7 @@ function readSoon(view) {
     view.isDue = false;
     await read(view);
     view.timer = 0;
-    // More may have changed while this was read.
+    // More may have changed while this was being read.
     if (view.isDue && !view.isClosed) readSoon(view);
   }, Math.max(BETWEEN_READS_MS, 5 * (view.took ?? 0)));
 }
@@ -64,7 +64,7 @@ function grow(view) {
   view.chart.grow(serverNow() - Date.parse(view.all.data.as_of));
 }
 
-// Only the latest answer counts, in whichever order they come.
+// Only the answer to the latest request counts, in whatever order answers arrive.
 async function read(view) {
   const began = performance.now();
   const asked = ++view.asked;
@@ -106,7 +106,7 @@ function draw(view) {
   return html`<section aria-label="Timeline">
     ${view.error ? html`<p class="problem" role="alert">${sentence(view.error)}</p>` : nothing}
     <p>${data.text}</p>
-    <p class="quiet">From ${moment(data.begin)} to ${moment(data.end)}${view.model.isOpen ? ", when it was read" : ""}.</p>
+    <p class="quiet">From ${moment(data.begin)} to ${moment(data.end)}${view.model.isOpen ? ", when this was read" : ""}.</p>
     <div class="timeline-facts">${sums(data)}${criticalPath(view)}</div>
     ${bar(view)}
     ${view.query.get("as") === "table" ? table(view) : view.chart.element}

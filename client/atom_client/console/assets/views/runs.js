@@ -1,4 +1,4 @@
-// The list of runs: filtered, searched, sorted and paged. All of that is in the address.
+// The list of runs, which can be filtered, searched, sorted and paged. The address holds all of that.
 
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
@@ -17,7 +17,7 @@ export async function runs({ query, about, redraw }) {
   const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, labelProblem: "", redraw };
   const typed = (name) => new TypedText((text) => change({ [name]: text }, { replace: true }));
   view.typed = { q: typed("q"), workflow: typed("workflow"), since: typed("since") };
-  // Only the latest answer counts, in whichever order they come.
+  // Only the answer to the latest request counts, in whatever order answers arrive.
   view.read = async () => {
     const number = ++view.number;
     view.isBusy = true;
@@ -31,7 +31,7 @@ export async function runs({ query, about, redraw }) {
     } catch (error) {
       if (number === view.number) {
         view.error = error.message;
-        // A filter that makes no sense is followed nowhere.
+        // An invalid filter cannot be followed.
         if (error.status === 400) stopFollowing(view);
       }
     }
@@ -58,7 +58,7 @@ function stopFollowing(view) {
   Object.assign(view, { page: null, live: null, status: "" });
 }
 
-// Follow the runs that the list is about, from what was read on.
+// Follow the runs that the list is about, starting from what was read.
 function followRuns(view) {
   view.live?.close();
   const { query, redraw } = view;
@@ -77,7 +77,7 @@ function followRuns(view) {
   });
 }
 
-// Replace the runs that are listed. On the first page of the newest runs, others come in at their place.
+// Replace the runs that are listed. On the first page of the newest runs, new ones are inserted in order.
 function apply({ page, query }, { runs: changed = [], gone = [], ...others }) {
   if (others.as_of) setClock(others.as_of);
   const news = new Map(changed.map((run) => [run.id, run]));
@@ -95,7 +95,7 @@ function apply({ page, query }, { runs: changed = [], gone = [], ...others }) {
   Object.assign(page, others, { runs: listed.slice(0, page.page_size), total });
 }
 
-// A change of a filter begins at the first page again.
+// Changing a filter returns to the first page.
 function change(changes, options) {
   go(withQuery({ page: null, ...changes }), options);
 }
@@ -115,7 +115,7 @@ function filters(view) {
       autocomplete="off" spellcheck="false" list=${more.list ?? nothing} placeholder=${more.hint ?? nothing}
       @input=${typed[name].onInput}></label>`;
   const labels = query.getAll("label");
-  // What is no label stays in the field, where it can be corrected.
+  // Text that is not a label stays in the field, where it can be corrected.
   const addLabel = ({ target }) => {
     const value = target.value.trim();
     view.labelProblem = !value || value.indexOf("=") > 0 ? "" : `${value} is not a label; write NAME=VALUE`;
@@ -153,7 +153,7 @@ function list(view) {
     : nothing;
   if (!page.runs.length) {
     const newest = page.is_complete ? "" : ` Only the newest ${page.most_searched.toLocaleString("en")} runs were searched.`;
-    return html`${unreadable}<p role="status">${foreign(page.text || "No run matches any more.")}${newest}</p>`;
+    return html`${unreadable}<p role="status">${foreign(page.text || "No run matches anymore.")}${newest}</p>`;
   }
   return html`${unreadable}
     <p class="quiet" role="status">${counted(page.total, "run")}${page.is_complete

@@ -11,7 +11,7 @@ import { html } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
 const MORE_INSTANTS = 20;
-// The server gives no more.
+// The server does not return more.
 const MOST = 100;
 const SIGNS = { ACTIVE: "▶", PAUSED: "⏸", DELETED: "✘", NONE: "○" };
 
@@ -102,7 +102,7 @@ class SchedulesPage {
       <h2>${foreign(file.path)}
         <span class="state" data-state=${file.state}><span aria-hidden="true">${SIGNS[file.state]}</span> ${file.state}</span></h2>
       <p>${file.schedules.map((one, number) => html`${number ? ", " : ""}<code>${foreign(one.cron)}</code>`)} in ${foreign(file.timezone)}</p>
-      ${file.state === "DELETED" ? html`<p class="quiet">The file was deleted ${moment(file.deleted_at)}.</p>`
+      ${file.state === "DELETED" ? html`<p class="quiet">The file was deleted on ${moment(file.deleted_at)}.</p>`
         : toolbar(`Actions on the schedules of ${file.path}`, [
             isPaused
               ? ["Resume …", () => this.open(file, "resume", "Resume the schedules"), ""]
@@ -127,7 +127,7 @@ class SchedulesPage {
   }
 
   renderMore(file) {
-    return html`<button type="button" @click=${() => this.readMore(file)}>More next runs<span class="unseen"> of ${foreign(file.path)}</span></button>`;
+    return html`<button type="button" @click=${() => this.readMore(file)}>Show more runs<span class="unseen"> of ${foreign(file.path)}</span></button>`;
   }
 
   open(file, verb, confirm) {

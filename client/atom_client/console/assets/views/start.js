@@ -1,4 +1,4 @@
-// Start a run: of a file that is sent with the message, or of one in a bucket. The form is made from its params.
+// Start a run from a file that is sent with the message, or from one in a bucket. Its params make the form.
 
 import { about } from "../about.js";
 import { go, to } from "../address.js";
@@ -14,7 +14,7 @@ import { live } from "../vendor/lit-html/directives/live.js";
 
 const PAUSE_MS = 400;
 
-// What was filled in and not started, for a reader who comes back to it.
+// What was filled in but not started, for a reader who comes back.
 let left = null;
 
 export async function start({ query, redraw }) {
@@ -33,7 +33,7 @@ class StartPage {
     this.source = new Source((isTyping) => this.changed(isTyping), { fate: SENT });
   }
 
-  // Fill in what an earlier run was given.
+  // Fill in the form with what an earlier run was given.
   async fillIn(runId) {
     this.again = await get(path`/runs/${runId}/start`);
     const { file, params, labels } = this.again;
@@ -58,7 +58,7 @@ class StartPage {
   changed(isTyping, fields = {}) {
     Object.assign(this, fields, { plan: isTyping ? this.plan : null, isStale: true, isRequested: false });
     clearTimeout(this.timer);
-    // An answer about what was there before could be confirmed for what is there now.
+    // Otherwise, a preview of the old input could be confirmed for the new one.
     this.asking?.abort();
     this.asking = null;
     this.timer = setTimeout(() => this.preview(), isTyping ? PAUSE_MS : 0);
@@ -81,7 +81,7 @@ class StartPage {
     return Boolean(this.path.trim() || this.source.file);
   }
 
-  // Ask what would be done; `said` is what the reader is told until then and with it.
+  // Ask what would be done. `said` is shown to the reader while waiting and along with the answer.
   async preview(said = "") {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
@@ -97,7 +97,7 @@ class StartPage {
     this.redraw();
   }
 
-  // A read-only console previews nothing that it could not do; it still checks a file from here.
+  // A read-only console does not preview what it cannot do, but still checks a file from this machine.
   async ask(signal) {
     if (!about.read_only) return post("/start", { ...this.body, dry_run: true }, signal);
     if (this.path.trim()) return null;
@@ -123,14 +123,14 @@ class StartPage {
         return notify([error.message]);
       }
       this.error = error.message;
-      // Something has changed since the preview, so there is another one.
+      // Something has changed since the preview, so ask for another one.
       this.isStale = error.status === 409;
       if (this.isStale) this.preview(error.message);
     }
     this.redraw();
   }
 
-  // Go to the run once it exists. A reader who has left meanwhile is told in a notice.
+  // Go to the run once it exists. A reader who has left in the meantime gets a notice.
   async follow({ run_id: runId, lines }) {
     Object.assign(this, { sending: `Requested run ${runId}; waiting for the platform to begin it …`, isRequested: true });
     this.redraw();
@@ -144,7 +144,7 @@ class StartPage {
   get hint() {
     if (!this.hasSource) return "Choose a file first.";
     if (this.isStale) return "Asking what it will do …";
-    return about.read_only ? "A read-only console checks no files in buckets." : "";
+    return about.read_only ? "A read-only console does not check files in buckets." : "";
   }
 
   render() {
@@ -154,7 +154,7 @@ class StartPage {
       ${about.read_only ? html`<p class="problem">${sentence(about.why_read_only)}</p>` : ""}
       ${this.again ? this.renderAgain() : ""}
       <form aria-label="Start a run" @submit=${(event) => event.preventDefault()}>
-        <label class="field"><span>File in a bucket <span class="quiet">(in place of one from this machine)</span></span>
+        <label class="field"><span>File in a bucket <span class="quiet">(instead of one from this machine)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" placeholder="gs://BUCKET/workflows/nightly.yaml"
             .value=${live(this.path)} @input=${(event) => this.changed(true, { path: event.target.value })}></label>
         ${of("path").map(problem)}
@@ -180,7 +180,7 @@ class StartPage {
   renderAgain() {
     const { run_id: id, problem: missing } = this.again;
     return html`<p>The file, the parameters and the labels of run <a href=${to("runs", id)}>${foreign(id)}</a>, to be started
-        anew. Parameters that it left to their defaults are left to them again.</p>
+        again. Parameters that used their defaults will use them again.</p>
       ${missing && !this.source.file ? html`<p class="problem">${sentence(missing)}</p>` : ""}`;
   }
 
@@ -190,7 +190,7 @@ class StartPage {
         <label class="field"><span>Run key <span class="quiet">(starting again with the same key starts nothing new)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" .value=${live(this.key)}
             @input=${(event) => this.changed(true, { key: event.target.value })}></label>
-        <label class="field"><span>Labels <span class="quiet">(NAME=VALUE, one a line)</span></span>
+        <label class="field"><span>Labels <span class="quiet">(NAME=VALUE, one per line)</span></span>
           <textarea rows="2" spellcheck="false" .value=${live(this.labels)}
             @input=${(event) => this.changed(true, { labels: event.target.value })}></textarea></label>
         <label class="field"><span>As of <span class="quiet">(such as 2026-03-01T02:30${zone})</span></span>

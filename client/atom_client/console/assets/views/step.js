@@ -1,4 +1,4 @@
-// A step or an item: its state and why, its times, its attempts, what was sent, and its outputs.
+// A step or an item: its state and the reason for it, its times, its attempts, what was sent, and its outputs.
 
 import { stepActions } from "../actions.js";
 import { to } from "../address.js";
@@ -14,7 +14,7 @@ import { Items } from "./items.js";
 const MOST_DEPENDENCIES = 50;
 const SHORTEST_S = 0.001;
 
-// As `runs show --step` words them.
+// The wording of `runs show --step`.
 const DURATIONS = {
   dependencies_s: "waited for its dependencies",
   place_s: "waited for a place",
@@ -28,7 +28,7 @@ const DURATIONS = {
 export async function step({ params: [runId, stepId], about, redraw }) {
   const view = {
     ...{ data: null, items: null, isBusy: false, error: null, status: "", problem: "", live: null, redraw },
-    // A read may be under way, and another one wanted after it.
+    // A read may be under way when another one is wanted.
     ...{ reading: null, isDue: false, isClosed: false },
   };
   const read = async () => {
@@ -37,7 +37,7 @@ export async function step({ params: [runId, stepId], about, redraw }) {
     if (view.data.is_loop) openItems(view);
     if (about.live && !view.isClosed) follow(view);
   };
-  // Reads take turns, so the latest answer is the one that is shown.
+  // Reads take turns, so that the latest answer is shown.
   view.refresh = () => {
     view.isDue = true;
     return (view.reading ??= readWhileDue(view, read));
@@ -64,7 +64,7 @@ async function readWhileDue(view, read) {
 function openItems(view) {
   const { run, step: shown } = view.data;
   const isLive = () => view.status === "live";
-  // The stream brings what changes.
+  // The stream brings the changes.
   if (view.items && isLive()) return;
   view.items ??= new Items({ run, step: shown.id, redraw: view.redraw, onOpen: () => view.live?.reopen(), isLive });
   view.items.open();
@@ -187,7 +187,7 @@ function waits(one) {
   return known.map(([seconds, what]) => `${duration(seconds)} ${what}`).join(", ");
 }
 
-// Text that keeps its lines; it can be scrolled with the keyboard.
+// Text with its line breaks; it can be scrolled with the keyboard.
 function block(title, text, layout = "") {
   return html`<pre tabindex="0" class=${layout} aria-label=${title}><bdi>${text}</bdi></pre>`;
 }
@@ -199,5 +199,5 @@ function value(title, shown) {
 function outputs({ outputs: found, declared_outputs: declared }) {
   if (Object.keys(found).length) return value("Outputs", found);
   if (!declared.length) return nothing;
-  return section("Outputs", html`<p class="quiet">None yet; it declares ${foreign(declared.join(", "))}.</p>`);
+  return section("Outputs", html`<p class="quiet">None yet; the step declares ${foreign(declared.join(", "))}.</p>`);
 }
