@@ -13,10 +13,13 @@ from atom_workflows.core.records import StepRecord
 from atom_workflows.core.selection import Selection
 
 
-def find_blocked(nodes: Mapping[str, StepRecord], again: Collection[str], selection: Selection) -> dict[str, str]:
+def find_blocked(
+    nodes: Mapping[str, StepRecord], again: Collection[str], selection: Selection, *, marked: str = ""
+) -> dict[str, str]:
     """Return the nodes that will be blocked whatever the others do, each with the failed step that blocks it.
 
-    `nodes` are all nodes of a run, and `again` those that the retry resets.
+    `nodes` are all nodes of a run, and `again` those that the retry resets. `marked` is the node that a
+    person is about to mark, which ends as decided.
     """
     causes, blocked = dict[str, str](), dict[str, str]()
     for name in TopologicalSorter({node.id: node.depends_on for node in nodes.values()}).static_order():
@@ -30,7 +33,7 @@ def find_blocked(nodes: Mapping[str, StepRecord], again: Collection[str], select
         # A step with `forEach` joins its items however they end; without any, it ends like the node that creates them.
         needs = (expander_id(name),) if node.kind is NodeKind.GATHER else node.depends_on
         cause = next((causes[need] for need in needs if need in causes), "")
-        is_decided = node.has_open_mark and not selection.names(name)
+        is_decided = name == marked or (node.has_open_mark and not selection.names(name))
         if not cause or is_decided:
             continue
         if decide_release(node.kind, Counters(0, unsuccessful=1, total=1), node.trigger) is Release.BLOCK:

@@ -73,6 +73,8 @@ class RerunPlan:
     again: frozenset[str]
     selection: Selection | None
     words: RerunWords = OF_COMMANDS
+    # The node that a person is about to mark, if that is why the run is reopened.
+    marked: str = ""
 
     @property
     def has_never_begun(self) -> bool:
@@ -85,7 +87,9 @@ class RerunPlan:
     @cached_property
     def blocked(self) -> Mapping[str, str]:
         """The nodes among those that run again that cannot run, each with the kept failure that blocks it."""
-        return {} if self.selection is None else find_blocked(self.nodes, self.again, self.selection)
+        return (
+            {} if self.selection is None else find_blocked(self.nodes, self.again, self.selection, marked=self.marked)
+        )
 
     @property
     def count(self) -> int:
