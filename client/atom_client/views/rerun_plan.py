@@ -110,14 +110,15 @@ class RerunPlan:
     def _does(self) -> str:
         if self.has_never_begun:
             return f"Run {self.run.id} starts with {counted(self.count, 'step')}"
-        to_run = [node for node in self.nodes.values() if node.id in self.again and node.id not in self.blocked]
+        to_run = [self.nodes[name] for name in self.again - self.blocked.keys() if name in self.nodes]
         if self.blocked and not any(map(is_shown, to_run)):
             return f"Run {self.run.id} continues, but none of its steps can run"
         return f"Run {self.run.id} continues: {count_nodes(to_run)} will run again"
 
     @property
     def _lists(self) -> str:
-        expanders = [node for node in self.nodes.values() if node.kind is NodeKind.EXPAND and node.id in self.again]
+        to_run = self.again - self.blocked.keys()
+        expanders = [node for node in self.nodes.values() if node.kind is NodeKind.EXPAND and node.id in to_run]
         loops = [node.each for node in expanders if node.items]
         return f" The lists of {listing(loops)} are computed again, and all of their items run." if loops else ""
 

@@ -135,6 +135,18 @@ def test_a_step_that_could_not_run_again_is_blocked_and_not_stopped() -> None:
     assert "stopped" not in " ".join(shown)
 
 
+def test_the_list_of_a_loop_that_cannot_run_is_not_computed_again() -> None:
+    """A loop that had items is blocked like any other step."""
+    world = World()
+    run(world, workflow(step("a"), step("train", "a", for_each=each([1, 2]))))
+    world.task_runner.jobs.script = parse_script(script(a={"always_fail": True}))
+    retry(world, RUN, "--from", "a")
+    world.run_to_end(RUN)
+    shown = retry(world, RUN, "--only", "train").stdout
+    assert f"Run {RUN} continues, but none of its steps can run, " in shown
+    assert "computed again" not in shown
+
+
 def test_loops_and_steps_under_finally_are_explained() -> None:
     """A loop is named by its items, and steps under `finally` say why they run."""
     world = World()
