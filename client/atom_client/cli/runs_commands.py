@@ -67,7 +67,7 @@ def runs() -> None:
     type=click.Choice(["created", "started", "duration"]),
     default="created",
     show_default=True,
-    help="What comes first: the newest run, the one started last, or the longest.",
+    help="What comes first: the newest run, the one started last, or the longest, counted from its last retry, if any.",
 )
 @json_option
 @place_options
@@ -75,8 +75,9 @@ def list_(**chosen: Any) -> None:
     """List the newest runs, or those that meet all conditions.
 
     If several states are given, a run may be in any of them. The duration of a run that has not ended is the time that
-    it has taken so far, and its steps are shown in the form 273 of 300. If there are more runs than fit on the page,
-    the last line gives the total number and the command that shows the next ones.
+    it has taken so far, and its steps are shown in the form 273 of 300. The duration of a run that was retried counts
+    from its last retry; the column IN ALL, from its first start. If there are more runs than fit on the page, the last
+    line gives the total number and the command that shows the next ones.
     """
     from atom_client.cli.run_list import ListOptions, list_runs  # noqa: PLC0415 (imported only when needed)
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from atom_client.text import clip, counted, lasted, local_time, one_line
 from atom_client.views.reasons import clock_time
-from atom_client.views.run_list import Progress, time_taken
+from atom_client.views.run_list import Progress
+from atom_client.views.run_times import time_in_all, time_taken
 from atom_client.views.step_list import remark, taken_by
+from atom_client.views.user_changes import is_reopened_by_mark
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
 from atom_workflows.core.records import RunRecord, StepRecord
@@ -236,24 +238,33 @@ def runs_sheet(
 ) -> Sheet:
     """Return runs as a sheet.
 
-    `progress` holds the progress of open runs, by run id.
+    `progress` holds the progress of open runs, by run id. If any run was retried, a column has the times in all.
     """
+    in_all = [_in_all(run, now) for run in runs]
     return Sheet(
-        heading=("RUN", "STATE", "CREATED", "DURATION", "STEPS", "WORKFLOW"),
+        heading=("RUN", "STATE", "CREATED", "DURATION", *["IN ALL"] * any(in_all), "STEPS", "WORKFLOW"),
         rows=tuple(
             (
                 run.id,
                 run.state.value,
                 local_time(run.created_at),
                 _duration_of(run, now),
+                *[total] * any(in_all),
                 _size_of(run, progress.get(run.id, Progress())),
                 clip(one_line(run.workflow), _LONGEST_CELL),
             )
-            for run in runs
+            for run, total in zip(runs, in_all, strict=True)
         ),
         state_column=1,
         may_be_narrowed=True,
     )
+
+
+def _in_all(run: RunRecord, now: datetime) -> str:
+    """Return the time since the first start of a run that was reopened, or ""."""
+    total = time_in_all(run, now)
+    how = "reopened by a mark" if is_reopened_by_mark(run) else "retried"
+    return "" if total is None else f"{lasted(total)}, {how}"
 
 
 def _duration_of(run: RunRecord, now: datetime) -> str:

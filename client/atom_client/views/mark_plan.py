@@ -49,7 +49,7 @@ class MarkPlan:
         if effect is Effect.REOPENS:
             selection = select_marked(nodes, node_id=step.id)
             again = steps_to_rerun(nodes, retries=run.retries + 1, selection=selection)
-            rerun = RerunPlan(run=run, nodes=nodes, again=frozenset(again), selection=selection)
+            rerun = RerunPlan(run=run, nodes=nodes, again=frozenset(again), selection=selection, marked=step.id)
             return cls(run=run, step=step, state=state, effect=effect, rerun=rerun, waiting={})
         rerun = RerunPlan(run=run, nodes=nodes, again=frozenset(), selection=None)
         below = dependents_of(nodes)

@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from atom_client.deployment import with_place
 from atom_client.errors import Failure
 from atom_client.text import counted, listing, one_line
+from atom_client.views.blocked_reruns import find_blocked
 from atom_client.views.loops import count_nodes, is_shown, items_text
 from atom_client.views.queries import in_order, read_outlines, similar_step
 from atom_workflows.coordinator.reopening import require_alone
@@ -62,7 +64,7 @@ class Chosen(NamedTuple):
         return bool(self.first or self.only)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RerunPlan:
     """The nodes of a run by id, the ids of those that run again, and the selection that chose them, if any."""
 
@@ -71,6 +73,8 @@ class RerunPlan:
     again: frozenset[str]
     selection: Selection | None
     words: RerunWords = OF_COMMANDS
+    # The node that a person is about to mark, if that is why the run is reopened.
+    marked: str = ""
 
     @property
     def has_never_begun(self) -> bool:
@@ -79,6 +83,13 @@ class RerunPlan:
         Its steps were never written.
         """
         return self.run.started_at is None and len(self.steps) + len(self.kept) < self.run.step_count
+
+    @cached_property
+    def blocked(self) -> Mapping[str, str]:
+        """The nodes among those that run again that cannot run, each with the kept failure that blocks it."""
+        return (
+            {} if self.selection is None else find_blocked(self.nodes, self.again, self.selection, marked=self.marked)
+        )
 
     @property
     def count(self) -> int:
@@ -97,13 +108,17 @@ class RerunPlan:
 
     @property
     def _does(self) -> str:
-        begins = f"starts with {counted(self.count, 'step')}"
-        to_run = count_nodes([node for node in self.nodes.values() if node.id in self.again])
-        return f"Run {self.run.id} {begins if self.has_never_begun else f'continues: {to_run} will run again'}"
+        if self.has_never_begun:
+            return f"Run {self.run.id} starts with {counted(self.count, 'step')}"
+        to_run = [self.nodes[name] for name in self.again - self.blocked.keys() if name in self.nodes]
+        if self.blocked and not any(map(is_shown, to_run)):
+            return f"Run {self.run.id} continues, but none of its steps can run"
+        return f"Run {self.run.id} continues: {count_nodes(to_run)} will run again"
 
     @property
     def _lists(self) -> str:
-        expanders = [node for node in self.nodes.values() if node.kind is NodeKind.EXPAND and node.id in self.again]
+        to_run = self.again - self.blocked.keys()
+        expanders = [node for node in self.nodes.values() if node.kind is NodeKind.EXPAND and node.id in to_run]
         loops = [node.each for node in expanders if node.items]
         return f" The lists of {listing(loops)} are computed again, and all of their items run." if loops else ""
 
@@ -149,7 +164,14 @@ class RerunPlan:
         """Return the plan's fields for JSON output."""
         items = sum(node.kind is NodeKind.ITEM for node in self.nodes.values() if node.id in self.again)
         again = [step.id for step in self.steps]
-        return {"run_id": self.run.id, "run": self.run.id, "steps": self.count, "items": items, "again": again}
+        return {
+            "run_id": self.run.id,
+            "run": self.run.id,
+            "steps": self.count,
+            "items": items,
+            "again": again,
+            "blocked": [name for name in again if name in self.blocked],
+        }
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """Yield the cells of a table with the steps that run again."""
@@ -172,10 +194,14 @@ class RerunPlan:
             )
         if failed:
             stay, fails = "stays" if len(failed) == 1 else "stay", fails_again(self.run)
-            yield f"{listing(failed)} {stay} unsuccessful, so the run will {fails}; {self.words.adds_failed}."
+            blocked = [step.id for step in self.steps if step.id in self.blocked]
+            cannot = f"{listing(blocked)} cannot run and will be skipped, since " if blocked else ""
+            yield f"{cannot}{listing(failed)} {stay} unsuccessful, so the run will {fails}; {self.words.adds_failed}."
         yield from self.about_marks()
 
     def _why(self, step: StepRecord) -> str:
+        if step.id in self.blocked:
+            return f"cannot run: `{shown_id(self.blocked[step.id])}` stays unsuccessful"
         selection, expander = self.selection or Selection(), self.nodes.get(expander_id(step.id))
         own = {step.id, *([] if expander is None else [expander.id])}
         for option, names in ((self.words.first, selection.first), (self.words.only, selection.only)):

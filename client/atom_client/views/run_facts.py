@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from atom_client.text import between, clean, counted, lasted, local_time, one_line
+from atom_client.text import clean, counted, local_time, one_line
 from atom_client.views.lines import group_text, rules_text
-from atom_client.views.reasons import last_start
+from atom_client.views.run_times import taken_text
 from atom_client.views.user_changes import change_line, is_reopened_by_mark
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import RunState
@@ -21,9 +21,9 @@ _NOT_QUEUED: Final = "; this run was started with --no-queue, so it did not wait
 
 def run_facts(run: RunRecord, *, now: datetime) -> Iterator[tuple[str, str]]:
     """Yield the facts about a run, each with its name."""
-    so_far = "" if run.state.is_terminal else " so far"
     has_begun = run.started_at is not None and run.state is not RunState.QUEUED
-    taken = between(last_start(run), run.finished_at if run.state.is_terminal else now) if has_begun else None
+    taken = taken_text(run, now) if has_begun else ""
+    so_far = "" if run.state.is_terminal else ", so far" if "," in taken else " so far"
     # The trigger's kind comes first.
     trigger = sorted(run.trigger.items(), key=lambda item: (item[0] != "kind", item[0]))
     source = str(run.source.get("path", ""))
@@ -58,7 +58,7 @@ def run_facts(run: RunRecord, *, now: datetime) -> Iterator[tuple[str, str]]:
         "admitted": local_time(run.admitted_at),
         "started": local_time(run.started_at),
         "finished": local_time(run.finished_at),
-        "duration": f"{lasted(taken)}{so_far}" if taken is not None else "",
+        "duration": f"{taken}{so_far}" if taken else "",
         # Steps under `finally` get a time limit of their own, which means nothing once they have ended.
         "deadline": "" if run.state.is_terminal else local_time(run.deadline),
         "late after": f"{local_time(run.late_at)}{', and the run was late' if run.late else ''}" if run.late_at else "",

@@ -15,12 +15,12 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from atom_client.errors import Misuse
-from atom_client.text import between, local_time, name_of, pages_text
+from atom_client.text import local_time, name_of, pages_text
 from atom_client.views.as_json import rounded_seconds, run_object
 from atom_client.views.items import count_ended_items
 from atom_client.views.queries import PAGE, read_pages
-from atom_client.views.reasons import last_start
 from atom_client.views.run_references import LONGEST_NAME, is_beginning_of_id, is_file, started_from
+from atom_client.views.run_times import reopening_of, time_in_all, time_taken
 from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.states import TERMINAL_STEP_STATES, RunState
@@ -299,20 +299,20 @@ def count_ended_steps(store: Store, run: RunRecord) -> int:
     return store.count(Query(collection=steps_path(run.id), where=ended))
 
 
-def time_taken(run: RunRecord, now: datetime) -> timedelta | None:
-    """Return how long a run has taken since its last start."""
-    # A run may have been closed for days before its retry. One that waits has not begun.
-    has_begun = run.started_at is not None if run.reopened_at is None else run.state is not RunState.QUEUED
-    return between(last_start(run), run.finished_at if run.state.is_terminal else now) if has_begun else None
-
-
 def timed_run(run: RunRecord, now: datetime) -> dict[str, Any]:
     """Return a run as an object for JSON output.
 
-    `taken_s` is the time in seconds that it took, or has taken so far.
+    `taken_s` is the time in seconds that it took, or has taken so far. If the run was reopened, that is the time since
+    then: `taken_since` says by what, and `in_all_s` counts from its first start.
     """
-    taken = time_taken(run, now)
-    return {**run_object(run), "taken_s": rounded_seconds(taken)}
+    taken, in_all = time_taken(run, now), time_in_all(run, now)
+    since = None if in_all is None else reopening_of(run)
+    return {
+        **run_object(run),
+        "taken_s": rounded_seconds(taken),
+        "taken_since": since,
+        "in_all_s": rounded_seconds(in_all),
+    }
 
 
 class Progress(NamedTuple):

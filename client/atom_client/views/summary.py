@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from atom_client.deployment import with_place
-from atom_client.text import between, clip, counted, lasted, listing, local_time, one_line, with_stop
+from atom_client.text import clip, counted, listing, local_time, one_line, with_stop
 from atom_client.views.delays import held_back_lines, stuck_lines
 from atom_client.views.loops import without_first
-from atom_client.views.reasons import failure_words, group_skipped, last_start, tries_of
-from atom_client.views.user_changes import is_reopened_by_mark
+from atom_client.views.reasons import failure_words, group_skipped, tries_of
+from atom_client.views.run_times import ended_text
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.records import RunRecord, StepRecord, StopKind
 from atom_workflows.core.states import RunState, StepState
@@ -62,13 +62,6 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
             *held_back_lines(steps),
             *stuck_lines(steps, now),
         ]
-    took = lasted(between(last_start(run), run.finished_at))
-    is_again = run.reopened_at is not None and run.started_at is not None and run.started_at < run.reopened_at
-    if is_again:
-        # In between, the run may have been closed for days.
-        retry = "its retry" if run.retries == 1 else "its last retry"
-        since = "a mark reopened it" if is_reopened_by_mark(run) else retry
-        took = f"{took} after {since}, {lasted(between(run.started_at, run.finished_at))} after its first start"
     if run.state is RunState.SUCCEEDED:
         kept = sum(bool(step.kept_from) for step in steps)
         and_kept = f"; {counted(kept, 'step')} {'was' if kept == 1 else 'were'} kept" if kept else ""
@@ -76,10 +69,10 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
         own = [step for step in steps if not step.kept_from]
         again = [step.id for step in own if step.attempt + step.losses > step.first_attempt]
         needed = f", of which {listing(again)} needed more than one attempt" if again else ""
-        how_long = took if is_again else f"in {took}"
         items = sum(loop.counts.total or 0 for loop in loops.values())
         and_items = f" and {counted(items, 'item')}" if items else ""
         outputs = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in run.outputs.items())
+        how_long = ended_text(run, word="in")
         return [
             f"Run {run.id} SUCCEEDED {how_long}: {counted(len(steps), 'step')}{and_items}{needed}{and_kept}.",
             *_tolerated(steps, loops),
@@ -92,9 +85,8 @@ def _verdict(run: RunRecord, steps: Sequence[StepRecord], now: datetime, loops: 
     elif run.stop is not None:
         reason = one_line(run.stop.reason)
         stopped = f": {reason}" if run.stop.kind is StopKind.CANCEL else f", stopped: {reason.rstrip('.')}"
-    how_long = took if is_again else f"after {took}"
     return [
-        f"Run {run.id} {run.state} {how_long}{stopped}.",
+        f"Run {run.id} {run.state} {ended_text(run)}{stopped}.",
         *_main_part(run),
         *_failures(steps, loops),
         *_tolerated(steps, loops),

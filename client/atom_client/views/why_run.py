@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from atom_client.text import between, counted, lasted, one_line
+from atom_client.text import counted, one_line
 from atom_client.views.as_json import moment_text
 from atom_client.views.lines import ordinal
 from atom_client.views.reasons import Fate, Reason, fate_of, last_start, since, stop_reasons
+from atom_client.views.run_times import ended_text, taken_text
 from atom_client.views.seen import Seen
 from atom_client.views.summary import lateness, problem_lines
 from atom_client.views.why_ended import explain_ends, explain_stop
@@ -59,10 +60,9 @@ def headline(seen: Seen) -> str:
     total = sum(seen.count_states().values())
     if not run.state.is_terminal:
         ended = f"{total - fates[Fate.OPEN]:,} of {counted(max(total, run.step_count), 'step')} ended"
-        begun = since(last_start(run), seen.now)
+        begun = taken_text(run, seen.now) or since(last_start(run), seen.now)
         return f"Run {run.id} has been {run.state} for {begun}: {', '.join([ended, *words])}."
-    took = lasted(between(last_start(run), run.finished_at))
-    return f"Run {run.id} {run.state} after {took}: {', '.join([counted(total, 'step'), *words])}."
+    return f"Run {run.id} {run.state} {ended_text(run)}: {', '.join([counted(total, 'step'), *words])}."
 
 
 def explain_run(seen: Seen) -> Iterator[Reason]:

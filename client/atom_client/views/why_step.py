@@ -136,16 +136,17 @@ def _open_text(seen: StepSeen) -> str:
     if seen.is_item:
         return f"is PENDING: {why_item_waits(seen.loop)}"
     open_ones = [node for node in seen.dependencies if not node.state.is_terminal]
-    noun = "dependency has" if len(open_ones) == len(seen.dependencies) == 1 else "dependencies have"
-    ultimately = "; ".join(
-        f"`{node.id}` has been {node.state} for {since(node.claimed_at, seen.now)}"
+    have = f"{len(open_ones):,} of {len(seen.dependencies):,} dependencies have"
+    which = "its dependency has" if len(open_ones) == len(seen.dependencies) == 1 else have
+    fronts = "; ".join(
+        f"`{node.id}`, which has been {node.state} for {since(node.claimed_at, seen.now)}"
         if is_under_way(node)
-        else f"`{node.id}` is released, but not yet claimed by a dispatcher"
+        else f"`{node.id}`, which is released, but not yet claimed by a dispatcher"
         for node in seen.fronts[:_MOST_FRONTS]
     )
     more = f"; and {len(seen.fronts) - _MOST_FRONTS:,} more" if len(seen.fronts) > _MOST_FRONTS else ""
-    waits = f". Ultimately, it is waiting for: {ultimately}{more}" if seen.fronts else ""
-    return f"is PENDING: {len(open_ones):,} of {len(seen.dependencies):,} {noun} not ended{waits}"
+    waits = f". It is now waiting for {fronts}{more}" if seen.fronts else ""
+    return f"is PENDING: {which} not ended{waits}"
 
 
 def _chain_text(seen: StepSeen) -> str:

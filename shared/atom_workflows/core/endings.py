@@ -206,7 +206,8 @@ def reset(  # noqa: PLR0913 (what it waits for, and what it keeps)
         StepEvent.RESET,
         remaining=remaining,
         **counters,
-        cause=None,
+        # A failure that is kept blocks the step like a new one.
+        cause=kept.cause,
         first_attempt=step.attempt + 1,
         losses=0,
         deferrals=0,

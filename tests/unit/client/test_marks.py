@@ -42,6 +42,21 @@ def mark(world: World, run_id: str, *args: str) -> Result:
     return call_runs(world, "mark", run_id, *args)
 
 
+def test_a_mark_ends_a_blockage() -> None:
+    """What comes after a blocked step runs once that is marked; what is behind another failure cannot run."""
+    flow = definition({"a": [], "b": ["a"], "c": ["b"], "x": [], "y": ["b", "x"]})
+    world = World(script(a={"always_fail": True}, x={"always_fail": True}))
+    run_id = world.start(flow)
+    world.run_to_end(run_id)
+    shown = mark(world, run_id, "b", "succeeded").stdout.splitlines()
+    assert [line.split(maxsplit=2) for line in shown[1:3]] == [
+        ["c", "SKIPPED", "it is SKIPPED"],
+        ["y", "SKIPPED", "cannot run: `x` stays unsuccessful"],
+    ]
+    world.run_to_end(run_id)
+    assert (world.states(run_id)["c"], world.states(run_id)["y"]) == ("SUCCEEDED", "SKIPPED")
+
+
 def test_a_failed_step_of_an_ended_run_is_marked() -> None:
     """What is decided again is shown first, and what stays unsuccessful."""
     world, run_id = begun(b={"always_fail": True}, x={"always_fail": True})

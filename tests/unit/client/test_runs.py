@@ -17,6 +17,7 @@ from atom_workflows.documents import run_path
 from atom_workflows.messages.start import read_start_event
 from atom_workflows.ports import Update
 from support.workflows import chain, definition, fan
+from unit.client.explained import why
 
 FAILING = 'rules: [{step: s1, always_fail: true, message: "\\e[31mdisk full\\e[0m\\nat sda"}]'
 
@@ -205,7 +206,27 @@ def test_the_time_before_a_retry_is_told_apart() -> None:
     world.run_to_end(run_id)
     shown = call(world, "show", run_id).stdout
     assert f"Run {run_id} SUCCEEDED 20 s after its retry, 1 h 00 min after its first start: 3 steps" in shown
-    assert "  20 s  " in call(world, "list").stdout
+    listed = call(world, "list").stdout
+    assert "  DURATION  IN ALL               STEPS  " in listed
+    assert "  20 s      1 h 00 min, retried  3      " in listed
+    assert "\nduration     20 s since its retry, 1 h 00 min in all\n" in shown
+    told = why(world, run_id)
+    assert told.startswith(f"Run {run_id} SUCCEEDED 20 s after its retry, 1 h 00 min after its first start: 3 steps.")
+
+
+def test_the_time_of_an_open_retry_is_told_apart() -> None:
+    """While a retry goes on, both times are so far."""
+    world, run_id = ended("default: {duration: 20}\nrules: [{step: s1, fail_times: 1}]")
+    world.clock.sleep(3_600)
+    call(world, "retry", run_id)
+    world.settle_down()
+    assert f"Run {run_id} has been RUNNING for 0 ms since its retry, 1 h 00 min in all: " in why(world, run_id)
+    assert "\nduration     0 ms since its retry, 1 h 00 min in all, so far\n" in call(world, "show", run_id).stdout
+    call(world, "cancel", run_id)
+    world.run_to_end(run_id)
+    call(world, "retry", run_id)
+    world.run_to_end(run_id)
+    assert "\nduration     20 s since its last retry, 1 h 01 min in all\n" in call(world, "show", run_id).stdout
 
 
 def test_retry_for_programs() -> None:
@@ -218,6 +239,7 @@ def test_retry_for_programs() -> None:
         "steps": 2,
         "items": 0,
         "again": ["s1", "s2"],
+        "blocked": [],
         "queued": False,
     }
     assert json.loads(call(world, "retry", run_id, "--json").stdout) == counted

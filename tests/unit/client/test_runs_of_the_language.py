@@ -130,7 +130,7 @@ def test_retry_counts_what_runs_again() -> None:
         )
     )
     world.run_to_end(run_id)
-    counted = {"steps": 2, "items": 0, "again": ["bad", "react"], "queued": False}
+    counted = {"steps": 2, "items": 0, "again": ["bad", "react"], "blocked": [], "queued": False}
     counted |= {"version": 1, "run_id": run_id, "run": run_id}
     assert json.loads(said(world, "runs", "retry", run_id, "--json")) == counted
     assert world.run_to_end(run_id).state == "SUCCEEDED"

@@ -14,8 +14,14 @@ from atom_emulator.testing.world import World
 from support.command_line import call_runs
 from support.loops import RUN, each, run, step, workflow
 from support.workflows import definition, script
+from unit.client.explained import why
 
 DIAMOND = definition({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": ["d"]})
+
+BROKEN = definition(
+    {"quality": [], "load": ["quality"], "report": ["load"], "mail": ["report"], "alarm": ["report"]},
+    alarm={"trigger": "any-failed"},
+)
 
 
 def ended(flow: str = DIAMOND, text: str = "") -> tuple[World, str]:
@@ -86,6 +92,61 @@ def test_failures_that_stay_are_named() -> None:
     assert "x     FAILED     it is FAILED" in shown
 
 
+def test_steps_that_cannot_run_are_named() -> None:
+    """A step behind a failure that stays is not counted, and its row has the failure."""
+    world, run_id = ended(BROKEN, script(quality={"always_fail": True}))
+    result = retry(world, run_id, "--only", "report", "--dry-run", "--json")
+    lines = result.stderr.splitlines()
+    assert [line.split(maxsplit=2) for line in lines[1:4]] == [
+        ["alarm", "SUCCEEDED", "it comes after `report`"],
+        ["mail", "SKIPPED", "cannot run: `quality` stays unsuccessful"],
+        ["report", "SKIPPED", "cannot run: `quality` stays unsuccessful"],
+    ]
+    assert (
+        "`mail` and `report` cannot run and will be skipped, since `quality` and `load` stay unsuccessful, so the run "
+        "will fail again; add --failed to run unsuccessful steps again, too."
+    ) in lines
+    assert json.loads(result.stdout)["blocked"] == ["mail", "report"]
+    text = retry(world, run_id, "--only", "report").stdout
+    assert f"Run {run_id} continues: 1 step will run again, " in text
+
+
+def test_a_retry_of_only_a_step_that_cannot_run_says_so() -> None:
+    """There is no count of none."""
+    world, run_id = ended(definition({"x": [], "y": ["x"]}), script(x={"always_fail": True}))
+    result = retry(world, run_id, "--only", "y")
+    assert f"Run {run_id} continues, but none of its steps can run, " in result.stdout
+    assert "`y` cannot run and will be skipped, since `x` stays unsuccessful" in result.stdout
+
+
+def test_a_step_that_could_not_run_again_is_blocked_and_not_stopped() -> None:
+    """The run, the step and the summary name the failure that was kept."""
+    world, run_id = ended(BROKEN, script(quality={"always_fail": True}))
+    retry(world, run_id, "--only", "report")
+    assert world.run_to_end(run_id).state == "FAILED"
+    assert {name: world.steps(run_id)[name].cause for name in ("report", "mail")} == {
+        "report": "quality",
+        "mail": "quality",
+    }
+    assert why(world, run_id, "report").startswith("Step `report` was blocked by `load` ← `quality` FAILED")
+    shown = [why(world, run_id), call_runs(world, "show", run_id).stdout]
+    assert "3 blocked" in shown[0]
+    assert "Skipped because `quality` did not succeed: `load`, `mail` and `report`." in shown[1]
+    assert "stopped" not in " ".join(shown)
+
+
+def test_the_list_of_a_loop_that_cannot_run_is_not_computed_again() -> None:
+    """A loop that had items is blocked like any other step."""
+    world = World()
+    run(world, workflow(step("a"), step("train", "a", for_each=each([1, 2]))))
+    world.task_runner.jobs.script = parse_script(script(a={"always_fail": True}))
+    retry(world, RUN, "--from", "a")
+    world.run_to_end(RUN)
+    shown = retry(world, RUN, "--only", "train").stdout
+    assert f"Run {RUN} continues, but none of its steps can run, " in shown
+    assert "computed again" not in shown
+
+
 def test_loops_and_steps_under_finally_are_explained() -> None:
     """A loop is named by its items, and steps under `finally` say why they run."""
     world = World()
@@ -127,7 +188,7 @@ def test_without_a_terminal_no_one_is_asked() -> None:
 def test_json_has_the_steps_and_nothing_else_on_stdout() -> None:
     """What is shown to people goes to stderr."""
     world, run_id = ended()
-    counts = {"version": 1, "run_id": run_id, "run": run_id, "steps": 2, "items": 0, "again": ["d", "e"]}
+    counts = {"version": 1, "run_id": run_id, "run": run_id, "steps": 2, "items": 0, "again": ["d", "e"], "blocked": []}
     result = retry(world, run_id, "--from", "d", "--dry-run", "--json")
     assert json.loads(result.stdout) == {**counts, "dry_run": True}
     assert "RUNS AGAIN BECAUSE" in result.stderr

@@ -104,8 +104,11 @@ def test_a_run_shows_its_duration_so_far_and_whether_it_is_late() -> None:
     waits = replace(run, state=RunState.QUEUED, started_at=None, late=False)
     again = replace(ended, state=RunState.RUNNING, reopened_at=T0 + timedelta(seconds=60), late=False)
     waits_again = replace(again, state=RunState.QUEUED)
-    rows = runs_sheet([run, ended, waits, again, waits_again], now=now).rows
-    assert [row[3] for row in rows] == ["1 min 05 s, late", "3.0 s, late", "", "5.0 s", ""]
+    sheet = runs_sheet([run, ended, waits, again, waits_again], now=now)
+    assert [row[3] for row in sheet.rows] == ["1 min 05 s, late", "3.0 s, late", "", "5.0 s", ""]
+    assert sheet.heading[4] == "IN ALL"
+    assert [row[4] for row in sheet.rows] == ["", "", "", "1 min 05 s, retried", ""]
+    assert "IN ALL" not in runs_sheet([run], now=now).heading
 
 
 def test_steps_of_an_open_run_are_counted() -> None:

@@ -137,15 +137,15 @@ def test_a_loop_that_has_not_begun_waits_like_any_step() -> None:
     run_id = world.start(loop())
     world.settle_down()
     text = why(world, run_id, "train")
-    assert "Step `train` is PENDING: 1 of 1 dependency has not ended. Ultimately, it is waiting for: `list` has" in text
-    assert "Ultimately, it is waiting for: `list` has been RUNNING" in why(world, run_id, "report")
+    assert "Step `train` is PENDING: its dependency has not ended. It is now waiting for `list`, which has" in text
+    assert "It is now waiting for `list`, which has been RUNNING" in why(world, run_id, "report")
 
 
 def test_a_step_behind_a_loop_waits_for_it_and_not_for_its_items() -> None:
     """The loop is named as what is under way, and none of its items are read."""
     world, run_id = under_way()
     text = why(world, run_id, "report")
-    assert "Ultimately, it is waiting for: `train` has been RUNNING for 1 min 30 s." in text
+    assert "It is now waiting for `train`, which has been RUNNING for 1 min 30 s." in text
     assert "depends on   `train` RUNNING: has not ended" in text
     assert "train[" not in text
 

@@ -99,8 +99,8 @@ def test_a_waiting_step_names_the_steps_at_the_front() -> None:
     world.settle_down()
     text = why(world, run_id, "s3")
     assert (
-        "Step `s3` is PENDING: 1 of 1 dependency has not ended. "
-        "Ultimately, it is waiting for: `s0` has been RUNNING for" in text
+        "Step `s3` is PENDING: its dependency has not ended. "
+        "It is now waiting for `s0`, which has been RUNNING for" in text
     )
     assert why_json(world, run_id, "s3")["waits_for"] == ["s0"]
 

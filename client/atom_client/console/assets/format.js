@@ -34,6 +34,13 @@ export function duration(seconds) {
   return `${minutes} min ${String(whole % 60).padStart(2, "0")} s`;
 }
 
+// How long a run took: since its retry and in all, if it was retried.
+export function timeTaken(run) {
+  const taken = duration(run.taken_s);
+  if (!run.taken_since || !taken) return taken;
+  return html`${taken} <small class="in-all">since ${run.taken_since}, ${duration(run.in_all_s)} in all</small>`;
+}
+
 export function counted(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }

@@ -11,6 +11,7 @@ import pytest
 from atom_client.views import workflow_history
 from atom_client.views.items import MOST_LOOPS
 from atom_emulator.testing.world import World
+from atom_workflows.coordinator.commands import retry_run
 from support.asked import ask
 from support.workflows import chain, definition, fan, script
 from unit.client.explained import said
@@ -55,6 +56,21 @@ def test_runs_are_found_by_the_beginning_of_their_id(three: World) -> None:
         found = [run["id"] for run in ask(three, "/runs", id=text).body["runs"]]
         assert found == [one for one in every if one.startswith(text)]
     assert ask(three, "/runs", id="No/such id").body["runs"] == []
+
+
+def test_a_retried_run_says_how_long_it_took_since_then_and_in_all(three: World) -> None:
+    """A list and a history have both times, and what the shorter one counts from."""
+    [run] = ask(three, "/runs", workflow="bad").body["runs"]
+    three.run_to_end(run["id"])
+    [run] = ask(three, "/runs", workflow="bad").body["runs"]
+    assert (run["taken_since"], run["in_all_s"]) == (None, None)
+    retry_run(three.services, run["id"], actor="me@example.com")
+    three.run_to_end(run["id"])
+    [run] = ask(three, "/runs", workflow="bad").body["runs"]
+    [same] = ask(three, "/history", workflow="bad").body["runs"]
+    for found in (run, same):
+        assert found["taken_since"] == "its retry"
+        assert found["taken_s"] < 60 < found["in_all_s"]
 
 
 def test_an_empty_list_says_what_was_searched(three: World) -> None:

@@ -2,7 +2,7 @@
 
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
-import { clean, counted, duration, foreign, moment, SIGNS, state } from "../format.js";
+import { clean, counted, duration, foreign, moment, SIGNS, state, timeTaken } from "../format.js";
 import { asOf, crumbs, goToPage, pageNumber, pager, TypedText } from "../parts.js";
 import { Live } from "../live.js";
 import { OPEN_RUN_STATES } from "../states.js";
@@ -139,7 +139,7 @@ function grid(view) {
 // While the page is live, the duration of a run that has not ended keeps growing.
 function lasting(run, isLive) {
   const begun = isLive && OPEN_RUN_STATES.has(run.state) && !run.retries && run.taken_s !== null && (run.admitted_at ?? run.started_at);
-  return begun ? html`<ticking-time since=${begun}></ticking-time>` : duration(run.taken_s);
+  return begun ? html`<ticking-time since=${begun}></ticking-time>` : timeTaken(run);
 }
 
 // What the signs in the cells mean, for those that occur.

@@ -2,7 +2,7 @@
 
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
-import { clean, counted, duration, foreign, moment, state } from "../format.js";
+import { clean, counted, foreign, moment, state, timeTaken } from "../format.js";
 import { asOf, goToPage, moveInRows, pager, sortable, stateChoice, TypedText } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Live } from "../live.js";
@@ -133,7 +133,7 @@ function filters(view) {
       ${view.labelProblem ? html`<span class="problem" role="alert">${foreign(view.labelProblem)}</span>` : nothing}</label>
     <label class="field">Sorted by<select name="sort" .value=${live(query.get("sort") ?? "created")}
       @change=${(event) => change({ sort: event.target.value })}>
-      <option value="created">newest</option><option value="started">latest start</option><option value="duration">longest</option>
+      <option value="created">newest</option><option value="started">latest start</option><option value="duration">longest since the last start</option>
     </select></label>
     ${stateChoice({ states: RUN_STATES, chosen: query.getAll("state"), choose: (chosen) => change({ state: chosen }) })}
     ${labels.length
@@ -185,7 +185,7 @@ function row(run, isLive) {
       run.workflow ? html`<a href=${to("workflows", run.workflow)}>${foreign(run.workflow)}</a>` : nothing}</td>
     <td data-name="Created">${moment(run.created_at)}</td>
     <td data-name="Duration" class="number">${
-      isLive && begun && !run.retries ? html`<ticking-time since=${begun}></ticking-time>` : duration(run.taken_s)}</td>
+      isLive && begun && !run.retries ? html`<ticking-time since=${begun}></ticking-time>` : timeTaken(run)}</td>
     <td data-name="Steps" class="number">${size(run)}</td>
   </tr>`;
 }
