@@ -24,14 +24,13 @@ from typing import Any
 
 import atom_client.cli
 from atom_client.__main__ import main
-from atom_emulator.platform.fork_server import PRELOADED
 
 
 def serve(listener: socket.socket, longest_s: int) -> None:
     """Import the command line, then fork for each connection until the tests have ended."""
     gc.disable()
     ours = [f"atom_client.cli.{found.name}" for found in pkgutil.iter_modules(atom_client.cli.__path__)]
-    for name in (*PRELOADED, *ours):
+    for name in ("atom_workflows.bootstrap", *ours):
         import_module(name)
     gc.freeze()
     gc.enable()

@@ -2,8 +2,9 @@
 
 Usage: `python -I -S child.py [--listen-fd N] -- COMMAND...`, started as the leader of its own process group, with a
 pipe as standard input whose other end only the requesting process holds. When that process ends, however it ends, the
-pipe closes and the whole group is killed, including this process. If this process is killed, Linux kills the command
-with it. It uses only the standard library and no site-packages, so that it starts in about 15 ms.
+pipe
+closes and the whole group is killed, including this process. If this process is killed, Linux kills the command with
+it. It uses only the standard library and no site-packages, so that it starts in about 15 ms.
 
 With `--listen-fd` the command inherits that listening socket by systemd's convention, which gunicorn understands: the
 port is known and reserved before the command has started.
@@ -17,14 +18,13 @@ import signal
 import sys
 import threading
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 _PR_SET_PDEATHSIG: Final = 1
-FIRST_HANDED_FD: Final = 3
+_FIRST_HANDED_FD: Final = 3
 _COMMAND_NOT_FOUND: Final = 127
 
 
@@ -35,20 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     split = arguments.index("--")
     listen_fd = int(arguments[1]) if arguments[0] == "--listen-fd" else None
-    return supervise(partial(_exec_command, list(arguments[split + 1 :])), listen_fd)
-
-
-def command_of_launcher(command: Sequence[str], *listen_fd: int) -> list[str]:
-    """Return the command that makes this file run another command."""
-    listen = [option for fd in listen_fd for option in ("--listen-fd", str(fd))]
-    return [sys.executable, "-I", "-S", __file__, *listen, "--", *command]
-
-
-def supervise(command: Callable[[], None], listen_fd: int | None) -> int:
-    """Run a process-ending function in another process.
-
-    Returns its exit code, as `main` does.
-    """
+    command = list(arguments[split + 1 :])
     for signum in (signal.SIGTERM, signal.SIGINT):
         # These signals go to the whole group. The command decides how to react; this process waits for it.
         # Unlike SIG_IGN, a handler is not inherited by the command.
@@ -56,8 +43,7 @@ def supervise(command: Callable[[], None], listen_fd: int | None) -> int:
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     pid = os.fork()
     if pid == 0:
-        _prepare_command(listen_fd, libc)
-        command()
+        _exec_command(command, listen_fd, libc)
     if listen_fd is not None:
         os.close(listen_fd)
     threading.Thread(target=_kill_group_after_parent, daemon=True).start()
@@ -71,30 +57,25 @@ def _leave_signal_to_command(_signum: int, _frame: object) -> None:
 
 
 def _kill_group_after_parent() -> None:
-    while os.read(0, 1):
+    while os.read(sys.stdin.fileno(), 1):
         pass
     os.killpg(0, signal.SIGKILL)
 
 
-def _prepare_command(listen_fd: int | None, libc: ctypes.CDLL | None) -> None:
+def _exec_command(command: list[str], listen_fd: int | None, libc: ctypes.CDLL | None) -> None:
     launcher = os.getppid()
     if libc is not None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != launcher:
         os._exit(1)  # The launcher died before Linux was asked to watch it.
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if listen_fd is not None:
-        if listen_fd == FIRST_HANDED_FD:
+        if listen_fd == _FIRST_HANDED_FD:
             os.set_inheritable(listen_fd, True)  # noqa: FBT003 - the standard library's signature
         else:
-            os.dup2(listen_fd, FIRST_HANDED_FD)
+            os.dup2(listen_fd, _FIRST_HANDED_FD)
             os.close(listen_fd)
         os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
-
-
-def _exec_command(command: list[str]) -> None:
     with suppress(FileNotFoundError):
         os.execvp(command[0], command)  # noqa: S606 - the command is the platform's own
     sys.stderr.write(f"command not found: {command[0]}\n")

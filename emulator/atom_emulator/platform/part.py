@@ -6,20 +6,19 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from atom_emulator.log_files import append_to
-from atom_emulator.platform.child import command_of_launcher
+from atom_emulator.platform import child
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from atom_emulator.platform.fork_server import ForkedProcess, ForkServer
 
 TAIL_LINES: Final = 20
 _TAIL_BYTES: Final = 16_384
@@ -36,8 +35,7 @@ class PartSpec:
     With `listener`, the command inherits that socket, and the caller's copy is closed.
 
     A part that is `revived` is started again when it is killed; the caller's copy of its socket then stays open, so
-    that clients that connect meanwhile wait for the next process. It also inherits the descriptors in `holds`. A fork
-    server, if there is one, starts the commands that it can.
+    that clients that connect meanwhile wait for the next process. It also inherits the descriptors in `holds`.
     """
 
     name: str
@@ -47,7 +45,6 @@ class PartSpec:
     listener: socket.socket | None = None
     revived: bool = False
     holds: tuple[int, ...] = ()
-    fork_server: ForkServer | None = None
 
 
 class Part:
@@ -112,20 +109,18 @@ class Part:
         )
 
 
-def _spawn(spec: PartSpec) -> subprocess.Popen[bytes] | ForkedProcess:
+def _spawn(spec: PartSpec) -> subprocess.Popen[bytes]:
+    launcher = [sys.executable, "-I", "-S", str(Path(child.__file__))]
     handed = () if spec.listener is None else (spec.listener.fileno(),)
-    # A log is UTF-8, whatever the encoding of the user's terminal.
-    environment = {**spec.environment, "PYTHONIOENCODING": "utf-8:backslashreplace"}
+    listen = [option for fd in handed for option in ("--listen-fd", str(fd))]
     with append_to(spec.log) as log:
-        forked = spec.fork_server and spec.fork_server.start(
-            spec.command, environment, (log.fileno(), *handed, *spec.holds), listens=bool(handed)
-        )
-        process = forked or subprocess.Popen(  # noqa: S603 - the command is the platform's own
-            command_of_launcher(spec.command, *handed),
+        process = subprocess.Popen(  # noqa: S603 - the command is the platform's own
+            [*launcher, *listen, "--", *spec.command],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            # A log is UTF-8, whatever the encoding of the user's terminal.
+            env={**spec.environment, "PYTHONIOENCODING": "utf-8:backslashreplace"},
             pass_fds=(*handed, *spec.holds),
             start_new_session=True,
         )
