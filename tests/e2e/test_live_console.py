@@ -9,16 +9,24 @@ from contextlib import contextmanager
 from typing import Final
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from atom_client.console.feeds import Feeds
 from atom_workflows.bootstrap import connect, listener
 from atom_workflows.settings import from_environment
-from console.conftest import OpenConsole, browser, open_console  # noqa: F401 (fixtures)
+from console.conftest import OpenConsole, open_console  # noqa: F401 (a fixture)
 from e2e.site import Site
+from support.chromium import started_chromium
 from support.workflows import chain, script
 
 SOON_S: Final = 1.0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start Chromium for this file alone: while it is up, no other test of this process can run an event loop."""
+    with started_chromium() as started:
+        yield started
 
 
 @pytest.fixture

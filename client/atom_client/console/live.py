@@ -60,6 +60,7 @@ RETRY_S: Final = 5.0
 
 _CPU_SHARE: Final = 0.1
 _LONGEST_REST_S: Final = 10.0
+_MOST_DIGITS: Final = 18
 
 
 class Explained(NamedTuple):
@@ -194,9 +195,8 @@ def _run_lines(
     # The first line comes at once, and shows that the connection works.
     yield {}
     feed.wait_until_known()
-    # Whoever has read this feed's run has seen the latest explanation.
-    shown = state.explained.version if since else None
-    pause = 0.0
+    # A page that comes back may have missed the explanation that another viewer caused, so the latest is sent.
+    shown, pause = None, 0.0
     while not feed.is_stopping:
         news = feed.wait(since, pause)
         since = news.version
@@ -335,7 +335,8 @@ def this_feeds() -> Feeds:
 def version_after(feed: Feed[Any], after: str) -> int:
     """Return the version that a viewer has shown, or 0 if it has shown another feed's."""
     name, _, version = after.partition(".")
-    return int(version) if name == feed.name and version.isdecimal() and version.isascii() else 0
+    is_number = version.isdecimal() and version.isascii() and len(version) <= _MOST_DIGITS
+    return int(version) if name == feed.name and is_number else 0
 
 
 def stream(lines: Iterator[dict[str, Any]]) -> Response:

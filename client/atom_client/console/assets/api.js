@@ -58,7 +58,7 @@ async function send(path, options) {
     response = await fetch(`/api${path}`, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused("The console's server does not answer. Is the terminal in which it runs still open?", 0);
+    throw new Refused("The console's server does not answer. If it was started again, open the address that it printed; if not, start it.", 0);
   }
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));

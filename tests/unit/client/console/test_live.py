@@ -51,6 +51,28 @@ def test_a_change_of_a_step_is_a_line(console: WatchedConsole, world: World) -> 
         assert set(stream.steps) <= {"s0", "s1"}
 
 
+def test_a_page_that_comes_back_gets_what_another_viewer_caused(console: WatchedConsole, world: World) -> None:
+    """The latest explanation is sent even if it was made while the page was not connected."""
+    run_id = world.start(chain(1))
+    opened = console.ask(f"/runs/{run_id}")
+    with console.follow(f"/runs/{run_id}/live", after=opened["at"]) as other:
+        other.next()
+        world.run_to_end(run_id)
+        other.rest()
+    console.ask(f"/runs/{run_id}")
+    with console.follow(f"/runs/{run_id}/live", after=opened["at"]) as stream:
+        stream.rest()
+        assert stream.said["why"]["state"] == "SUCCEEDED"
+
+
+def test_odd_versions_are_none_that_was_shown(console: WatchedConsole, world: World) -> None:
+    """A place with thousands of digits is that of no feed."""
+    run_id = world.start(chain(1))
+    name = console.ask(f"/runs/{run_id}")["at"].partition(".")[0]
+    with console.follow(f"/runs/{run_id}/live", after=f"{name}.{'9' * 5_000}") as stream:
+        stream.until(lambda: "why" in stream.said)
+
+
 def test_a_stream_ends_with_its_run(console: WatchedConsole, world: World) -> None:
     """Once the run has ended and all of it was told, the last line says so."""
     run_id = world.start(chain(2))
