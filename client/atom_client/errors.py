@@ -108,7 +108,10 @@ def _of_service(error: Exception) -> str:
         return sentences
     if isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable):
         if host:
-            where = f"Is the local platform at {host} still running? `atom-workflows local up` starts one."
+            where = (
+                f"Is the local platform at {host} still running? If it is not, start it with "
+                "`atom-workflows local up`, then start this command again."
+            )
         else:
             where = (
                 "Check the project (--project or GOOGLE_CLOUD_PROJECT), your credentials and the network, then try "

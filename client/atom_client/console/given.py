@@ -16,14 +16,19 @@ class Given:
     """The body of the current request. Each method raises `Misuse` if a member is of the wrong type."""
 
     def __init__(self) -> None:
-        body = request.get_json()
+        try:
+            body = request.get_json()
+        except RecursionError:
+            raise Misuse("the request is nested too deeply") from None
         if not isinstance(body, dict):
             raise Misuse("the request must be a JSON object")
         self._body: dict[str, Any] = body
 
     def text(self, name: str) -> str:
         """Return a text, or "" if it is missing."""
-        return str(self._member(name, str, ""))
+        found = str(self._member(name, str, ""))
+        _require_characters(name, found)
+        return found
 
     def flag(self, name: str) -> bool:
         """Return a flag, which is False if it is missing."""
@@ -34,6 +39,7 @@ class Given:
         found = self._member(name, list, [])
         if not all(isinstance(one, str) for one in found):
             raise Misuse(f"`{name}` must be a list of texts")
+        _require_characters(name, *found)
         return tuple(found)
 
     def named_texts(self, name: str) -> dict[str, str]:
@@ -41,6 +47,7 @@ class Given:
         found: dict[str, str] = self._member(name, dict, {})
         if not all(isinstance(one, str) for one in found.values()):
             raise Misuse(f"`{name}` must be a map of texts")
+        _require_characters(name, *found, *found.values())
         return found
 
     def file(self) -> GivenFile | None:
@@ -74,3 +81,12 @@ class Given:
 
 
 _KINDS = {str: "a text", bool: "true or false", list: "a list", dict: "an object"}
+
+
+def _require_characters(name: str, *texts: str) -> None:
+    """Raise `Misuse` if a text has a lone surrogate: JSON can express it, but UTF-8 cannot."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Misuse(f"`{name}` has half of a surrogate pair, which is not a character") from None

@@ -43,6 +43,7 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.core.user_changes import UserChange
 from atom_workflows.documents import changes_fields, outputs_path, run_path, step_path
 from atom_workflows.errors import MarkError, RunContended, RunNotFound, RunStateError
+from atom_workflows.messages.fields import ID
 from atom_workflows.messages.internal import ReadyStep
 from atom_workflows.ports import Update
 
@@ -122,7 +123,7 @@ def find_named(services: Services, run_id: str, name: str) -> Named:
     missing = MarkError(f"there is no step {name} in run {run_id}", name)
     item = parse_item_id(name)
     each = name if item is None else item.each
-    if is_internal(each) or shown_id(name) != name:
+    if not ID.fullmatch(each) or is_internal(each) or shown_id(name) != name:
         raise missing
     found = {one.step.id: one for one in load_steps(services, run_id, [each, expander_id(each)])}
     expander = found.get(expander_id(each))

@@ -393,6 +393,8 @@ def test_a_reaction_to_the_failure_is_decided_again() -> None:
         ("s0", "skipped", "step s0 is already SUCCEEDED"),
         ("nope", "succeeded", "there is no step nope in run"),
         ("~end", "succeeded", "there is no step ~end in run"),
+        ("a/b", "succeeded", "there is no step a/b in run"),
+        ("__a__", "succeeded", "there is no step __a__ in run"),
     ],
 )
 def test_what_cannot_be_marked_is_refused(step_id: str, state: str, message: str) -> None:

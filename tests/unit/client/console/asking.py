@@ -54,6 +54,11 @@ class Page:
         response = self._client.post(f"/api{path}", json=body, headers=_HEADERS)
         return Asked(response.status_code, response.get_json())
 
+    def send(self, path: str, body: bytes) -> Asked:
+        """Send a body as it is."""
+        response = self._client.post(f"/api{path}", data=body, headers={**_HEADERS, "Content-Type": "application/json"})
+        return Asked(response.status_code, response.get_json())
+
     def preview(self, path: str, /, **body: Any) -> Asked:
         """Ask what a change would do."""
         return self.post(path, dry_run=True, **body)

@@ -128,3 +128,13 @@ def test_a_list_says_how_much_it_has_read() -> None:
         assert shown["reads"] == console.feeds.documents_read + world.store.reads - asked
         assert shown["reads"] > console.feeds.documents_read
     console.feeds.close()
+
+
+def test_a_request_that_no_document_could_hold_is_refused() -> None:
+    """A lone surrogate, which JSON can express, or endless nesting is the request's mistake."""
+    world = World()
+    page, run_id = Page(world.services), world.start(chain(1))
+    lone = page.preview(f"/runs/{run_id}/mark", step="\ud800", state="succeeded")
+    assert (lone.status, lone.error) == (400, "`step` has half of a surrogate pair, which is not a character")
+    deep = page.send(f"/runs/{run_id}/mark", b"[" * 200_000)
+    assert (deep.status, deep.error) == (400, "the request is nested too deeply")
