@@ -1,5 +1,6 @@
 // Words for states, times and durations, the same in every view.
 
+import { serverNow } from "./ticking.js";
 import { html } from "./vendor/lit-html/lit-html.js";
 
 // A state has a sign and a word; color is only an aid.
@@ -73,14 +74,15 @@ function withNames(text) {
   return clean(text).split(/`([^`]+)`/u).map((part, number) => (number % 2 ? html`<code>${part}</code>` : part));
 }
 
+// The server leaves out the date of a time of its own day, so its clock tells which day that is.
 function readerTime(text) {
   const [zone, time, day] = text.split(" ").reverse();
   const offset = zone === "UTC" ? "Z" : zone;
-  const today = () => new Date(Date.now() + Date.parse("1970-01-01T00:00Z") - Date.parse(`1970-01-01T00:00${offset}`));
+  const today = () => new Date(serverNow() + Date.parse("1970-01-01T00:00Z") - Date.parse(`1970-01-01T00:00${offset}`));
   const at = new Date(`${day ?? today().toISOString().slice(0, 10)}T${time}${offset}`);
   if (Number.isNaN(at.getTime())) return text;
   const shown = MOMENT.format(at);
-  const isShort = !day && shown.slice(0, 10) === MOMENT.format(new Date()).slice(0, 10);
+  const isShort = !day && shown.slice(0, 10) === MOMENT.format(new Date(serverNow())).slice(0, 10);
   return html`<time datetime=${at.toISOString()} title=${text}>${isShort ? shown.slice(11) : shown}</time>`;
 }
 
