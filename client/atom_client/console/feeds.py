@@ -30,7 +30,7 @@ FIRST_S: Final = 30.0
 LOSS_PATIENCE_S: Final = 3.0
 """How long to wait for a lost connection to be restored.
 
-After that, whoever waits for the first documents is told.
+After that, those who wait for the first documents get the error.
 """
 
 LINGERS_S: Final = 10.0

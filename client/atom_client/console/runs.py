@@ -119,7 +119,7 @@ def show_step(run_id: str, step_id: str) -> Response:
     run = require_run(console.services.store, run_id)
     if console.feeds is None or run.state.is_terminal:
         return answer(_step_answer(console.services, run, step_id))
-    # Whoever follows the step after this is told what changes from now on.
+    # A stream that is opened after this reports every change from now on.
     with watch_step(console, console.feeds, run.id, step_id) as feed:
         at, store = f"{feed.name}.{feed.wait_until_known()}", CountedReads(console.services.store)
         found = _step_answer(replace(console.services, store=store), run, step_id)

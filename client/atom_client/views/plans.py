@@ -39,7 +39,7 @@ def ask_for_plan(
 ) -> Asked:
     """Return the request to plan a run at this time.
 
-    `is_start` tells that the run is about to be started.
+    `is_start` is True if the run is about to be started.
 
     Raises `InvalidParams` with every problem.
     """

@@ -74,7 +74,7 @@ function withNames(text) {
   return clean(text).split(/`([^`]+)`/u).map((part, number) => (number % 2 ? html`<code>${part}</code>` : part));
 }
 
-// The server leaves out the date of a time of its own day, so its clock tells which day that is.
+// The server omits the date if a time is on its current day, so the missing date comes from its clock.
 function readerTime(text) {
   const [zone, time, day] = text.split(" ").reverse();
   const offset = zone === "UTC" ? "Z" : zone;

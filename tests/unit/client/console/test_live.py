@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -12,23 +11,9 @@ from atom_client.console import feeds as feeds_module
 from atom_client.console import live
 from atom_emulator.testing.world import World
 from support.watched import WatchedConsole
-from support.workflows import chain, fan, script
+from support.workflows import chain, fan
 
 LOOP = f"name: flow\nsteps:\n- {{id: train, forEach: {list(range(300))}, task: {{imageUri: i}}}}\n"
-
-
-@pytest.fixture
-def world() -> World:
-    """Return a world in which a step takes a minute."""
-    return World(script(**{name: {"duration": 60} for name in ("s0", "s1", "train")}))
-
-
-@pytest.fixture
-def console(world: World) -> Iterator[WatchedConsole]:
-    """Yield a console on this world."""
-    watched = WatchedConsole(world)
-    yield watched
-    watched.feeds.close()
 
 
 def step_on(world: World) -> None:

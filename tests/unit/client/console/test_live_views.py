@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,25 +13,11 @@ from atom_workflows.core.item_ids import item_id
 from atom_workflows.documents import step_path
 from atom_workflows.ports import Update
 from support.watched import WatchedConsole
-from support.workflows import chain, script
+from support.workflows import chain
 
 LOOP = f"name: flow\nsteps:\n- {{id: train, forEach: {list(range(300))}, task: {{imageUri: i}}}}\n"
 PATH = "gs://bucket/workflows/flow.yaml"
 SCHEDULED = "schedules: [{cron: 30 2 * * *}]\nsteps: [{id: a, task: {imageUri: image}}]\n"
-
-
-@pytest.fixture
-def world() -> World:
-    """Return a world in which a step takes a minute."""
-    return World(script(**{name: {"duration": 60} for name in ("s0", "s1", "train")}))
-
-
-@pytest.fixture
-def console(world: World) -> Iterator[WatchedConsole]:
-    """Yield a console on this world."""
-    watched = WatchedConsole(world)
-    yield watched
-    watched.feeds.close()
 
 
 def say(world: World, run_id: str, index: int, **fields: object) -> None:

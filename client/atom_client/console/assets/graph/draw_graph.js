@@ -131,7 +131,7 @@ class Graph {
     return this.d3.quadtree([...this.plot.ids.keys()], (i) => this.plot.middle(i), (i) => this.plot.y[i]).find(x, y) ?? null;
   }
 
-  // Choose a node, or none: mark it in the list, move the camera to it and report it, unless told otherwise.
+  // Choose a node, or none. By default, also mark it in the list, move the camera to it and report it.
   choose(node, { marks = true, moves = true, reports = true } = {}) {
     this.chosen = node;
     this.near = node === null ? null : this.plot.around(node);

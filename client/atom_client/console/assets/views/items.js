@@ -12,7 +12,7 @@ const LONGEST_VALUE = 120;
 export class Items {
   #asked = 0;
 
-  // `onOpen` is called once another page is shown; `isLive` tells whether changes appear by themselves.
+  // `onOpen` is called once another page is shown; `isLive` returns true if changes appear without a refresh.
   constructor({ run, step, redraw, onOpen = () => {}, isLive = () => false }) {
     Object.assign(this, { runId: run, stepId: step, redraw, onOpen, isLive, page: null, error: null });
   }
