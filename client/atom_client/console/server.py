@@ -37,6 +37,7 @@ BLUEPRINTS: Final = [
     *(runs, live, live_steps, histories, graphs, timelines),
     *(actions, marks, starts, files, schedules, letters),
 ]
+_ANSWER: Final = "atom_console.answer"
 
 
 class _Handler(WSGIRequestHandler):
@@ -57,19 +58,33 @@ class _Handler(WSGIRequestHandler):
         finally:
             pop_context()
 
+    def connection_dropped(
+        self,
+        error: BaseException,  # noqa: ARG002 (the signature is Werkzeug's)
+        environ: WSGIEnvironment | None = None,
+    ) -> None:
+        """Close the answer that a reset connection has interrupted.
+
+        Werkzeug does not, if it fails while it reads what is left of the request.
+        """
+        close = getattr((environ or {}).get(_ANSWER), "close", None)
+        if close is not None:
+            close()
+
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Print nothing."""
 
 
-def _marking_times(app: WSGIApplication) -> WSGIApplication:
-    """Mark the times in an application's answers.
+def _answering(app: WSGIApplication) -> WSGIApplication:
+    """Mark the times in an application's answers, and let the handler know each answer.
 
     Each answer has a thread of its own.
     """
 
     def answered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         mark_times()
-        return app(environ, start_response)
+        environ[_ANSWER] = answer = app(environ, start_response)
+        return answer
 
     return answered
 
@@ -80,7 +95,7 @@ class ConsoleServer:
     def __init__(self, console: Console, *, port: int = 0) -> None:
         self.app = create_app(console, BLUEPRINTS)
         self._feeds = console.feeds
-        self._listen(_marking_times(self.app), console.token, port)
+        self._listen(_answering(self.app), console.token, port)
 
     def _listen(self, app: WSGIApplication, token: str, port: int) -> None:
         handler = type("Handler", (_Handler,), {"of_command": click.get_current_context(silent=True)})
@@ -113,7 +128,7 @@ class LaterConsoleServer(ConsoleServer):
         self._made: Flask | None = None
         self._making = threading.Lock()
         self._feeds = None
-        self._listen(_marking_times(self._answer), token, 0)
+        self._listen(_answering(self._answer), token, 0)
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         with self._making:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
+import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
 import click
 import pytest
+from flask import Response
 
 from atom_client.cli.console import console_of_platform
 from atom_client.cli.platform import LOCAL_PATIENCE_S
@@ -86,3 +89,38 @@ def test_a_local_console_waits_no_longer_than_other_commands(monkeypatch: pytest
     with console_of_platform(variables) as server:
         get(server, "/console").close()
     assert patience == [LOCAL_PATIENCE_S]
+
+
+class Answer:
+    """An answer of known length that ends once its page has been left, and that knows whether it was closed."""
+
+    def __init__(self) -> None:
+        self.page_left = threading.Event()
+        self.closed = threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"all of it"
+        assert self.page_left.wait(30)
+
+    def close(self) -> None:
+        """Remember it."""
+        self.closed.set()
+
+
+def test_an_answer_is_closed_when_its_page_is_left() -> None:
+    """A browser that resets the connection leaves no file or stream open."""
+    answer = Answer()
+    server = ConsoleServer(Console(services=World().services, token=TOKEN, place="a test"))
+    # Werkzeug reads from the connection after such an answer, and does not close the answer if that fails.
+    sent = Response(answer, headers={"Content-Length": "9"})
+    server.app.add_url_rule("/api/slow", view_func=lambda: sent)
+    with server:
+        host, _, port = server.address.removeprefix("http://").partition("/")[0].partition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as page:
+            page.sendall(f"GET /api/slow HTTP/1.0\r\nHost: {host}:{port}\r\nX-Atom-Token: {TOKEN}\r\n\r\n".encode())
+            while b"all of it" not in page.recv(1024):
+                pass
+            # Closed in this way, a connection is reset.
+            page.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        answer.page_left.set()
+        assert answer.closed.wait(10)
