@@ -41,9 +41,15 @@ def main(arguments: Sequence[str]) -> int:
         # Unlike SIG_IGN, a handler is not inherited by the command.
         signal.signal(signum, _leave_signal_to_command)
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    # Asked after the fork, the command's parent would be whoever adopts it if this process has been killed meanwhile.
+    launcher = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _exec_command(command, listen_fd, libc)
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != launcher:
+            os._exit(1)  # The launcher died before Linux was asked to watch it.
+        _exec_command(command, listen_fd)
     if listen_fd is not None:
         os.close(listen_fd)
     threading.Thread(target=_kill_group_after_parent, daemon=True).start()
@@ -62,12 +68,7 @@ def _kill_group_after_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _exec_command(command: list[str], listen_fd: int | None, libc: ctypes.CDLL | None) -> None:
-    launcher = os.getppid()
-    if libc is not None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != launcher:
-        os._exit(1)  # The launcher died before Linux was asked to watch it.
+def _exec_command(command: list[str], listen_fd: int | None) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if listen_fd is not None:
         if listen_fd == _FIRST_HANDED_FD:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psutil
 import pytest
@@ -109,3 +109,27 @@ def test_a_command_dies_with_its_launcher(tmp_path: Path) -> None:
     os.kill(command.ppid(), signal.SIGKILL)
     assert ended.get(timeout=60).exit_code == -signal.SIGKILL
     until(lambda: gone(processes))
+
+
+KILLED_AT_THE_FORK: Final = """
+import os, signal, sys, time
+from atom_emulator.platform import child
+
+def kill_launcher():
+    launcher = os.getppid()
+    os.kill(launcher, signal.SIGKILL)
+    while os.getppid() == launcher:
+        time.sleep(0.001)
+
+os.register_at_fork(after_in_child=kill_launcher)
+child.main(["--", sys.executable, "-c", "print('it runs')"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a process to its parent")
+def test_a_command_does_not_start_without_its_launcher() -> None:
+    """If the launcher is SIGKILLed between its fork and the command, the command is not run by anyone."""
+    command = [sys.executable, "-c", KILLED_AT_THE_FORK]
+    killed = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert killed.stdout == b""
