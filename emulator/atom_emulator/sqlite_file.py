@@ -1,4 +1,4 @@
-"""SQLite files that keep what a server knows: how they are opened, and what their errors mean."""
+"""SQLite files that keep a server's state: opening them, and explaining their errors."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ _REASONS: Final[Mapping[str, str]] = {
     "SQLITE_FULL": f"its disk is full; {_FREE_SPACE}",
     "SQLITE_NOTADB": f"it is damaged, or not an SQLite file; {_MOVE_IT}",
     "SQLITE_CORRUPT": f"it is damaged; {_MOVE_IT}",
-    "SQLITE_BUSY": "another process has locked it; wait until that has ended",
+    "SQLITE_BUSY": "another process has locked it; wait until that process has ended",
     "SQLITE_READONLY": f"it cannot be written to; {_ALLOW_IT}",
     "SQLITE_CANTOPEN": f"it cannot be opened; {_ALLOW_IT}",
     "SQLITE_IOERR": f"its disk reports an error, or is full; {_FREE_SPACE}, or work in another folder",

@@ -161,7 +161,7 @@ def test_the_reason_for_a_cancel_is_shown_while_steps_under_finally_run_and_afte
         ("GET", "/runs/none", 404, "there is no run none"),
         ("POST", "/runs/none/cancel", 404, "there is no run none"),
         ("POST", "/runs/RUN/cancel", 409, "has ended: it is FAILED"),
-        ("GET", "/runs", 404, "there is nothing at '/runs'; the requests are GET /runs/RUN,"),
+        ("GET", "/runs", 404, "there is nothing at '/runs'; the valid requests are GET /runs/RUN,"),
         ("GET", "/runs/", 404, "there is nothing at '/runs/'"),
         ("GET", "/runs/RUN/", 200, ""),
         ("POST", "/runs/RUN/delete", 404, "there is nothing at '/runs/"),
@@ -170,9 +170,9 @@ def test_the_reason_for_a_cancel_is_shown_while_steps_under_finally_run_and_afte
         ("GET", "/runs/__x__", 404, "there is nothing at"),
         ("GET", f"/runs/{'x' * 5_000}", 404, "there is nothing at"),
         ("GET", "/runs/\x1b[31m\ud800", 404, "there is nothing at"),
-        ("POST", "/runs/RUN", 405, "takes GET requests only, not 'POST'"),
-        ("HEAD", "/runs/RUN", 405, "takes GET requests only, not 'HEAD'"),
-        ("GET", "/runs/RUN/retry", 405, "takes POST requests only, not 'GET'"),
+        ("POST", "/runs/RUN", 405, "accepts only GET requests, not 'POST'"),
+        ("HEAD", "/runs/RUN", 405, "accepts only GET requests, not 'HEAD'"),
+        ("GET", "/runs/RUN/retry", 405, "accepts only POST requests, not 'GET'"),
     ],
 )
 def test_other_requests_are_refused_with_a_sentence(method: str, path: str, status: int, sentence: str) -> None:

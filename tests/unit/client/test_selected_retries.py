@@ -204,7 +204,7 @@ def test_json_has_the_steps_and_nothing_else_on_stdout() -> None:
         (
             ("--only", "a", "--only", "d"),
             1,
-            "but b, c between them would be kept. Name what is between them as well, use --from a",
+            "but b, c between them would be kept. Name those in between as well, use --from a",
         ),
         (("--failed",), 2, "--failed adds to --from and --only"),
         ((), 1, "run {} is SUCCEEDED; name the steps to run again with --from or --only"),
