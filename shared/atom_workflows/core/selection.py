@@ -88,7 +88,7 @@ def select_marked(steps: Mapping[str, StepRecord], *, node_id: str) -> Selection
     The node is reset, and so are the nodes after it that did not succeed. Raises `SelectionError`.
     """
     if node_id not in steps:
-        raise SelectionError(f"there is no step {shown_id(node_id)} that could be marked", shown_id(node_id))
+        raise SelectionError(f"no step {shown_id(node_id)} can be marked", shown_id(node_id))
     return _require_possible(steps, Selection(only=(node_id,)))
 
 

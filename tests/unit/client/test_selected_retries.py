@@ -200,7 +200,7 @@ def test_json_has_the_steps_and_nothing_else_on_stdout() -> None:
     [
         (("--from", "dd"), 1, "no step dd can run again in run {}; `atom-workflows runs show {}`"),
         (("--only", "b[1]"), 1, "no item b[1] can run again in run {}; step `b` has no items"),
-        (("--only", "\x1b[31m"), 1, "there is no step "),
+        (("--only", "\x1b[31m"), 1, "no step "),
         (
             ("--only", "a", "--only", "d"),
             1,
