@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from playwright.sync_api import Page, expect
 
 from atom_emulator.testing.world import World
+from atom_workflows.errors import BusUnavailable
+from atom_workflows.ports import Bus, Message
 from console.conftest import OpenConsole
+from support.repairs import BASE, FAILING, ended_run
 
 FLOW = """
 name: nightly
@@ -17,6 +23,21 @@ params:
 steps:
   - {id: load, task: {imageUri: image, args: ["${{ params.day }}", "${{ params.mode }}", "${{ params.limit }}"]}}
 """
+
+
+class LateBus:
+    """Publishes each message, but is too late to say so."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus, self.is_late = bus, True
+        self.published: list[Message] = []
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See `ports.Bus.publish`."""
+        self.published += messages
+        self._bus.publish(messages)
+        if self.is_late:
+            raise BusUnavailable("the deadline has passed")
 
 
 def paste(page: Page, text: str = FLOW) -> None:
@@ -130,3 +151,38 @@ def test_what_was_filled_in_and_what_was_requested_outlive_the_page(open_console
     expect(page.get_by_role("heading", level=1)).to_have_text("Schedules")
     page.get_by_role("link", name="Start", exact=True).click()
     expect(page.get_by_label("Text")).to_have_value("")
+
+
+def test_start_that_timed_out_is_repeated_with_its_key(open_console: OpenConsole) -> None:
+    """The first message may have been accepted; a second one with another key would start a second run."""
+    world = World()
+    bus = LateBus(world.services.bus)
+    page = open_console(replace(world.services, bus=bus), path="/start")
+    paste(page, "name: nightly\nsteps: [{id: a, task: {imageUri: image}}]\n")
+    page.get_by_role("button", name="Start the run").click()
+    expect(page.get_by_role("alert")).to_contain_text("the deadline has passed")
+    bus.is_late = False
+    page.get_by_role("button", name="Start the run").click()
+    expect(page.get_by_text("waiting for the platform to begin it")).to_be_visible()
+    assert len({message.body["run_key"] for message in bus.published}) == 1
+    assert len(bus.published) == 2
+    world.settle_down("start")
+    page.wait_for_url("**/#/runs/nightly-*")
+
+
+def test_repair_that_timed_out_is_repeated_with_its_key(open_console: OpenConsole) -> None:
+    """The key stays even if the first message was accepted, and the preview is then outdated."""
+    earlier = ended_run(script=FAILING)
+    world = earlier.world
+    bus = LateBus(world.services.bus)
+    page = open_console(replace(world.services, bus=bus), path=f"/runs/{earlier.run_id}")
+    page.get_by_role("button", name="Retry with an edited file").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Text").fill(BASE)
+    dialog.get_by_role("button", name="Start the new run").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("the deadline has passed")
+    bus.is_late = False
+    dialog.get_by_role("button", name="Start the new run").click()
+    expect(dialog).to_have_count(0)
+    assert len({message.body["run_key"] for message in bus.published}) == 1
+    assert len(bus.published) == 2

@@ -14,6 +14,7 @@ from flask import Blueprint, Flask, Response, abort, current_app, jsonify, reque
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from atom_client.console.feeds import Feeds
+from atom_client.console.given import OutdatedPreview
 from atom_client.console.guard import RESPONSE_HEADERS, is_from_elsewhere, refuse
 from atom_client.console.known_pictures import KnownPictures
 from atom_client.console.openings import Openings
@@ -23,7 +24,7 @@ from atom_client.views.as_json import VERSION
 from atom_client.views.dead_letters import Desk
 from atom_workflows.coordinator.services import Services
 from atom_workflows.core.records import RunRecord
-from atom_workflows.errors import RunNotFound, StoreUnavailable
+from atom_workflows.errors import BusUnavailable, RunNotFound, SourceUnavailable, StoreUnavailable
 
 ASSETS: Final = Path(__file__).with_name("assets")
 MOST_BYTES: Final = 8 * 1024 * 1024
@@ -187,6 +188,8 @@ def _explain_error(error: Exception) -> Response:
         return _refusal(f"the request is larger than {MOST_BYTES:,} bytes", 413)
     if isinstance(error, HTTPException):
         return _refusal(error.description or error.name, error.code or 500)
+    if isinstance(error, OutdatedPreview):
+        return _refusal(error.format_message(), 412)
     if isinstance(error, click.ClickException):
         return _refusal(error.format_message(), 400 if error.exit_code == INVALID_USE else 409)
     sentence = explain(error)
@@ -195,7 +198,9 @@ def _explain_error(error: Exception) -> Response:
         return _refusal("the console failed; the terminal in which it runs shows why", 500)
     if isinstance(error, RunNotFound):
         return _refusal(sentence, 404)
-    return _refusal(Failure(sentence).format_message(), 503 if isinstance(error, StoreUnavailable) else 409)
+    # A message may have been published although the bus did not say so in time.
+    is_unavailable = isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable)
+    return _refusal(Failure(sentence).format_message(), 503 if is_unavailable else 409)
 
 
 def _page() -> Response:

@@ -12,6 +12,10 @@ from atom_client.text import counted
 from atom_workflows.language.limits import MAX_FILE_BYTES
 
 
+class OutdatedPreview(Failure):
+    """A confirmation of a preview that is no longer true. Nothing was changed."""
+
+
 class Given:
     """The body of the current request. Each method raises `Misuse` if a member is of the wrong type."""
 
@@ -67,9 +71,11 @@ class Given:
         return GivenFile(content=content, name=name)
 
     def require_seen(self, digest: str, what: str) -> None:
-        """Raise `Failure` if the plan differs from what the user confirmed."""
+        """Raise `OutdatedPreview` if the plan differs from what the user confirmed."""
         if self.text("seen") != digest:
-            raise Failure(f"{what} changed after the preview was shown; check the new preview, then confirm again")
+            raise OutdatedPreview(
+                f"{what} changed after the preview was shown; check the new preview, then confirm again"
+            )
 
     def _member(self, name: str, kind: type, default: Any) -> Any:
         value = self._body.get(name)

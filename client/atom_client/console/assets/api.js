@@ -9,6 +9,10 @@ export class Refused extends Error {
   }
 }
 
+// Both refuse a confirmation because something has changed. Only an outdated preview is certain to have done nothing.
+export const OUTDATED = 412;
+export const CONFLICT = 409;
+
 const TOKEN = /^#token=([\w-]+)$/;
 
 export function hasToken() {

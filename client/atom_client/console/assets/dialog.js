@@ -3,7 +3,7 @@
 // A preview is requested whenever the options change. Only a preview of the current options can be confirmed, and
 // the server refuses the confirmation if the effect has changed in the meantime.
 
-import { post } from "./api.js";
+import { CONFLICT, OUTDATED, post } from "./api.js";
 import { counted, foreign, sentence } from "./format.js";
 import { notify } from "./notices.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
@@ -33,7 +33,7 @@ class ActionDialog {
   constructor(action) {
     this.action = { fields: () => "", body: (options) => options, show: () => "", missing: () => "", reword: (text) => text, after: () => {}, prepare: null, ...action };
     this.options = { ...action.options };
-    Object.assign(this, { plan: null, error: "", sending: false, asking: null, timer: 0, isPrepared: !action.prepare });
+    Object.assign(this, { plan: null, error: "", sending: false, asking: null, timer: 0, key: "", isPrepared: !action.prepare });
     this.element = document.createElement("dialog");
     this.element.className = "action";
     this.element.setAttribute("aria-labelledby", "action-title");
@@ -73,7 +73,7 @@ class ActionDialog {
   change(changed, { decides = true, isTyping = false } = {}) {
     Object.assign(this.options, changed);
     if (decides) {
-      this.plan = null;
+      Object.assign(this, { plan: null, key: "" });
       this.asking?.abort();
       this.asking = null;
       clearTimeout(this.timer);
@@ -89,7 +89,8 @@ class ActionDialog {
     this.draw();
     if (this.action.missing(this.options)) return;
     try {
-      const plan = await post(this.action.path, { ...this.action.body(this.options), dry_run: true }, asking.signal);
+      const body = { ...this.action.body(this.options), ...(this.key && { key: this.key }), dry_run: true };
+      const plan = await post(this.action.path, body, asking.signal);
       if (asking === this.asking) this.plan = plan;
     } catch (error) {
       if (error.name === "AbortError") return;
@@ -118,8 +119,10 @@ class ActionDialog {
       await this.action.after(answer);
     } catch (error) {
       this.sending = false;
+      // The new run may have been requested, so trying again must not request another one.
+      if (key && error.status !== OUTDATED) this.key = key;
       if (opened !== this) notify([error.message]);
-      else if (error.status === 409) await this.preview(error.message);
+      else if ([CONFLICT, OUTDATED].includes(error.status)) await this.preview(error.message);
       else Object.assign(this, { error: error.message });
       this.draw();
     }

@@ -30,6 +30,7 @@ from unit.client.console.asking import Page
 SLOW: Final = json.dumps({"default": {"duration": 100_000}})
 PLAIN: Final = "name: plain\nsteps: [{id: a, task: {imageUri: image}}]\n"
 REFUSED: Final = 409
+OUTDATED: Final = 412
 WRONG: Final = 400
 MISSING: Final = 404
 
@@ -101,7 +102,7 @@ def test_run_that_was_retried_after_a_preview_is_not_cancelled() -> None:
     assert page.post(f"/runs/{run_id}/cancel", seen=seen).status == 200
     retry_run(world.services, run_id, actor="ana@there")
     again = page.post(f"/runs/{run_id}/cancel", seen=seen)
-    assert again.status == REFUSED
+    assert again.status == OUTDATED
     assert "changed after the preview was shown" in again.error
 
 

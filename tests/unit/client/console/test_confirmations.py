@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Final
 
 import pytest
 
 from atom_emulator.testing.world import World
+from atom_workflows.errors import BusUnavailable
 from support.repairs import BASE, FAILING, ended_run
 from support.workflows import chain
 from unit.client.console.asking import Page
@@ -16,6 +18,8 @@ SLOW: Final = json.dumps({"default": {"duration": 100_000}})
 PLAIN: Final = "name: daily-revenue-report\nsteps: [{id: a, task: {imageUri: image}}]\n"
 OK: Final = 200
 REFUSED: Final = 409
+OUTDATED: Final = 412
+UNAVAILABLE: Final = 503
 
 
 def test_run_is_looked_for_by_its_exact_id_with_one_read() -> None:
@@ -74,5 +78,26 @@ def test_cancellation_is_bound_to_what_becomes_of_finally() -> None:
     run_id = world.start(chain(1))
     page = Page(world.services)
     seen = page.preview(f"/runs/{run_id}/cancel", now=False).body["seen"]
-    assert page.post(f"/runs/{run_id}/cancel", now=True, seen=seen).status == REFUSED
+    assert page.post(f"/runs/{run_id}/cancel", now=True, seen=seen).status == OUTDATED
     assert page.post(f"/runs/{run_id}/cancel", now=False, seen=seen).status == OK
+
+
+def test_publish_that_timed_out_is_no_refusal() -> None:
+    """The message may have been accepted, so the page must not take it for a change that was not made."""
+    world = World()
+
+    class Late:
+        def publish(self, messages: object) -> None:
+            """See `ports.Bus.publish`."""
+            raise BusUnavailable("the deadline has passed")
+
+    page = Page(replace(world.services, bus=Late()))
+    assert page.post("/start", file={"name": "daily.yaml", "text": PLAIN}, key="k").status == UNAVAILABLE
+
+
+def test_outdated_preview_has_a_status_of_its_own() -> None:
+    """Only then has nothing been done for certain, and a new run may get a new key."""
+    earlier = ended_run(script=FAILING)
+    page = Page(earlier.world.services)
+    file = {"name": "nightly.yaml", "text": BASE}
+    assert page.post(f"/runs/{earlier.run_id}/repair", file=file, seen="other").status == OUTDATED

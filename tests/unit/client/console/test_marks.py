@@ -15,6 +15,7 @@ from support.workflows import chain, definition, script
 from unit.client.console.asking import Page
 
 REFUSED: Final = 409
+OUTDATED: Final = 412
 WRONG: Final = 400
 MISSING: Final = 404
 DIAMOND: Final = definition({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]})
@@ -103,7 +104,7 @@ def test_preview_describes_a_form_for_the_declared_outputs() -> None:
     asked = {"step": "list", "state": "succeeded"}
     right = {"rows": "7", "day": "20260101", "files": '["gs://b/a"]'}
     seen = page.preview(f"/runs/{run_id}/mark", **asked, outputs=right).body["seen"]
-    assert page.post(f"/runs/{run_id}/mark", **asked, outputs={**right, "rows": "8"}, seen=seen).status == REFUSED
+    assert page.post(f"/runs/{run_id}/mark", **asked, outputs={**right, "rows": "8"}, seen=seen).status == OUTDATED
     assert page.post(f"/runs/{run_id}/mark", **asked, outputs=right, seen=seen).status == 200
     world.run_to_end(run_id)
     shown = json.loads(call_runs(world, "show", run_id, "--step", "list", "--json").stdout)
@@ -119,7 +120,7 @@ def test_mark_of_a_run_that_has_changed_is_refused() -> None:
     retry_run(world.services, run_id, actor="ana@there")
     world.run_to_end(run_id)
     refused = page.post(f"/runs/{run_id}/mark", **asked, seen=seen)
-    assert (refused.status, "changed after the preview was shown" in refused.error) == (REFUSED, True)
+    assert (refused.status, "changed after the preview was shown" in refused.error) == (OUTDATED, True)
     assert [change.actor for change in world.run(run_id).changes] == ["ana@there"]
 
 

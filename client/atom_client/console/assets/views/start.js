@@ -2,7 +2,7 @@
 
 import { about } from "../about.js";
 import { go, to } from "../address.js";
-import { get, path, post } from "../api.js";
+import { CONFLICT, get, OUTDATED, path, post } from "../api.js";
 import { linkToRun, waitForRun } from "../begun.js";
 import { drawExamined, drawPlan } from "../examined.js";
 import { foreign, sentence } from "../format.js";
@@ -29,7 +29,7 @@ export async function start({ query, redraw }) {
 class StartPage {
   constructor() {
     Object.assign(this, { values: {}, plan: null, error: "", asking: null, timer: 0, sending: "", isClosed: true, isStale: false, isRequested: false });
-    Object.assign(this, { path: "", key: "", labels: "", scheduledAt: "", noQueue: false, again: null });
+    Object.assign(this, { path: "", key: "", sentKey: "", labels: "", scheduledAt: "", noQueue: false, again: null });
     this.source = new Source((isTyping) => this.changed(isTyping), { fate: SENT });
   }
 
@@ -56,7 +56,7 @@ class StartPage {
   }
 
   changed(isTyping, fields = {}) {
-    Object.assign(this, fields, { plan: isTyping ? this.plan : null, isStale: true, isRequested: false });
+    Object.assign(this, fields, { plan: isTyping ? this.plan : null, isStale: true, isRequested: false, sentKey: "" });
     clearTimeout(this.timer);
     // Otherwise, a preview of the old input could be confirmed for the new one.
     this.asking?.abort();
@@ -74,7 +74,7 @@ class StartPage {
   get body() {
     const labels = this.labels.split("\n").map((line) => line.trim()).filter(Boolean);
     const source = this.path.trim() ? { path: this.path } : { file: this.source.file };
-    return { ...source, params: this.values, key: this.key, labels, scheduled_at: this.scheduledAt, no_queue: this.noQueue };
+    return { ...source, params: this.values, key: this.key || this.sentKey, labels, scheduled_at: this.scheduledAt, no_queue: this.noQueue };
   }
 
   get hasSource() {
@@ -118,13 +118,15 @@ class StartPage {
       await this.follow(answer);
     } catch (error) {
       this.sending = "";
+      // The run may have been requested, so trying again must not request another one.
+      if (error.status !== OUTDATED) this.sentKey = key;
       if (this.isClosed) {
         left = this;
         return notify([error.message]);
       }
       this.error = error.message;
       // Something has changed since the preview, so ask for another one.
-      this.isStale = error.status === 409;
+      this.isStale = [CONFLICT, OUTDATED].includes(error.status);
       if (this.isStale) this.preview(error.message);
     }
     this.redraw();
