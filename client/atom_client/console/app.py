@@ -188,10 +188,9 @@ def _explain_error(error: Exception) -> Response:
         return _refusal(f"the request is larger than {MOST_BYTES:,} bytes", 413)
     if isinstance(error, HTTPException):
         return _refusal(error.description or error.name, error.code or 500)
-    if isinstance(error, OutdatedPreview):
-        return _refusal(error.format_message(), 412)
     if isinstance(error, click.ClickException):
-        return _refusal(error.format_message(), 400 if error.exit_code == INVALID_USE else 409)
+        conflict = 412 if isinstance(error, OutdatedPreview) else 409
+        return _refusal(error.format_message(), 400 if error.exit_code == INVALID_USE else conflict)
     sentence = explain(error)
     if sentence is None:
         current_app.logger.error("The console could not answer %s", request.path, exc_info=error)

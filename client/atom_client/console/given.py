@@ -73,9 +73,8 @@ class Given:
     def require_seen(self, digest: str, what: str) -> None:
         """Raise `OutdatedPreview` if the plan differs from what the user confirmed."""
         if self.text("seen") != digest:
-            raise OutdatedPreview(
-                f"{what} changed after the preview was shown; check the new preview, then confirm again"
-            )
+            said = f"{what} changed after the preview was shown; check the new preview, then confirm again"
+            raise OutdatedPreview(said)
 
     def _member(self, name: str, kind: type, default: Any) -> Any:
         value = self._body.get(name)

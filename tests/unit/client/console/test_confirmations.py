@@ -87,7 +87,7 @@ def test_publish_that_timed_out_is_no_refusal() -> None:
     world = World()
 
     class Late:
-        def publish(self, messages: object) -> None:
+        def publish(self, _: object) -> None:
             """See `ports.Bus.publish`."""
             raise BusUnavailable("the deadline has passed")
 
