@@ -27,10 +27,25 @@ export async function adoptToken() {
   const token = found?.[1] ?? sessionStorage.getItem(KEY) ?? (await askOtherTabs());
   if (token === null) return false;
   sessionStorage.setItem(KEY, token);
+  return true;
+}
+
+// Take the token of another tab instead of one that was refused. Return false if there is none.
+export async function replaceToken() {
+  sessionStorage.removeItem(KEY);
+  if (isForeign()) return false;
+  const token = await askOtherTabs();
+  if (token === null) return false;
+  sessionStorage.setItem(KEY, token);
+  return true;
+}
+
+// Answer tabs that ask for a token. Only for a token that the server has accepted.
+export function shareToken() {
+  const token = sessionStorage.getItem(KEY);
   tabs.onmessage = ({ data }) => {
     if (data === WANTED) tabs.postMessage(token);
   };
-  return true;
 }
 
 // A link on another page must bring the token itself; otherwise, it could choose what a reader of the console sees.

@@ -2,7 +2,7 @@
 
 import { learnAbout } from "./about.js";
 import { address } from "./address.js";
-import { adoptToken, get, hasToken } from "./api.js";
+import { adoptToken, get, hasToken, replaceToken, shareToken } from "./api.js";
 import { closeDialog } from "./dialog.js";
 import { clean, sentence, ZONE } from "./format.js";
 import { ageNotices } from "./notices.js";
@@ -124,6 +124,16 @@ function tryAgain() {
   else show();
 }
 
+// A token of an earlier start is refused. Another tab may have the current one.
+async function readAbout() {
+  try {
+    return await get("/console");
+  } catch (error) {
+    if (error.status !== 401 || !(await replaceToken())) throw error;
+    return get("/console");
+  }
+}
+
 async function begin() {
   // A restarted console has another token, and its address may be opened in a tab of the earlier one.
   addEventListener("hashchange", () => {
@@ -141,7 +151,8 @@ async function begin() {
     return draw();
   }
   try {
-    state.about = await get("/console");
+    state.about = await readAbout();
+    shareToken();
     learnAbout(state.about);
   } catch (error) {
     state.error = error.message;

@@ -52,9 +52,16 @@ class ActionDialog {
       this.error = error.message;
       return this.draw();
     }
-    this.isPrepared = true;
+    Object.assign(this, { isPrepared: true, error: "" });
     // It may have been closed in the meantime.
     if (this.element.open) this.preview();
+  }
+
+  askAgain() {
+    if (this.isPrepared) return this.preview();
+    this.error = "";
+    this.draw();
+    this.begin();
   }
 
   close() {
@@ -130,16 +137,16 @@ class ActionDialog {
 
   draw() {
     const { action, options, plan, error, sending } = this;
-    const missing = this.isPrepared ? action.missing(options) : "Reading …";
+    const missing = this.isPrepared ? action.missing(options) : error ? "" : "Reading …";
     const content = html`<h2 id="action-title" tabindex="-1" autofocus>${foreign(action.title)}</h2>
-      <div class="fields">${this.isPrepared ? action.fields(options, (...args) => this.change(...args), this) : ""}</div>
+      <fieldset class="fields" ?disabled=${sending}>${this.isPrepared ? action.fields(options, (...args) => this.change(...args), this) : ""}</fieldset>
       <section class="preview" aria-label="What it will do" aria-live="polite" aria-busy=${!plan && !error && !(this.isPrepared && missing)}>
         ${plan ? [drawPreview(plan, action.reword), action.show(plan)] : error ? "" : html`<p class="quiet">${missing || "Asking what it will do …"}</p>`}
       </section>
       ${error ? html`<p class="problem" role="alert">${sentence(error)}</p>` : ""}
-      ${error && !plan && !missing ? html`<button type="button" @click=${() => this.preview()}>Ask again</button>` : ""}
+      ${error && !plan && !missing ? html`<button type="button" @click=${() => this.askAgain()}>Ask again</button>` : ""}
       <div class="buttons">
-        <button type="button" @click=${() => this.close()}>${sending ? "Close (keeps running)" : "Change nothing"}</button>
+        <button type="button" @click=${() => this.close()}>${sending ? "Close (still working)" : "Change nothing"}</button>
         <button type="button" class=${action.isFinal ? "final" : "main"} ?disabled=${!this.canConfirm}
           @click=${() => this.confirm()}>${sending ? "Working …" : action.confirm}</button>
       </div>`;

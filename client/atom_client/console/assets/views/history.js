@@ -2,7 +2,7 @@
 
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
-import { clean, counted, duration, foreign, moment, SIGNS, state, timeTaken } from "../format.js";
+import { clean, counted, duration, foreign, moment, sentence, SIGNS, state, timeTaken } from "../format.js";
 import { asOf, crumbs, goToPage, pageNumber, pager, TypedText } from "../parts.js";
 import { Live } from "../live.js";
 import { OPEN_RUN_STATES } from "../states.js";
@@ -28,8 +28,9 @@ export async function history({ params: [name], query, about, redraw }) {
   view.refresh = async () => {
     Object.assign(view, { isBusy: true, error: null });
     redraw();
-    await read().catch((error) => (view.error = error.message));
-    view.isBusy = false;
+    const isLatest = ((asked) => () => asked === view.asked)(view.asked + 1);
+    await read().catch((error) => isLatest() && (view.error = error.message));
+    if (isLatest()) view.isBusy = false;
     redraw();
   };
   await read();
@@ -78,12 +79,14 @@ function apply(view, { runs: changed = [], ...others }) {
   Object.assign(data, others);
   if (others.as_of) setClock(others.as_of);
   const size = Number(sizeOf(view));
-  for (const { cells = {}, ...run } of changed) {
+  const oldest = data.runs.length < size ? "" : data.runs.at(-1).created_at;
+  // Runs whose steps are not followed come without cells.
+  for (const { cells = null, ...run } of changed) {
     const found = data.runs.find(({ id }) => id === run.id);
-    if (found) Object.assign(found, run, found.cells && { cells: { ...found.cells, ...cells } });
-    else if (data.runs.length < size || run.created_at > data.runs.at(-1).created_at) data.runs.push({ ...run, cells });
+    if (found) Object.assign(found, run, cells && { cells: { ...found.cells, ...cells } });
+    else if (run.created_at > oldest) data.runs.push({ ...run, cells });
     const known = new Set(data.steps);
-    if (!found || found.cells) data.steps.push(...Object.keys(cells).filter((id) => !known.has(id)));
+    data.steps.push(...Object.keys(cells ?? {}).filter((id) => !known.has(id)));
   }
   data.runs.sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
   data.runs.splice(size);
@@ -108,7 +111,7 @@ function draw(view) {
       <a href="#/runs?${new URLSearchParams({ workflow: name })}">All runs of this workflow</a>
     </form></search>
     <p class="quiet" role="status">${counted(data.runs.length, "run")}. ${counted(data.documents, "document")} read from Firestore.</p>
-    ${data.text ? html`<p class="warning">${data.text}</p>` : nothing}
+    ${data.text ? html`<p class="warning">${sentence(data.text)}</p>` : nothing}
     ${data.runs.length ? grid(view) : html`<p>${foreign(name)} has no runs.</p>`}`;
 }
 

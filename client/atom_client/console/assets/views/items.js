@@ -14,7 +14,7 @@ export class Items {
 
   // `onOpen` is called once another page is shown; `isLive` returns true if changes appear without a refresh.
   constructor({ run, step, redraw, onOpen = () => {}, isLive = () => false }) {
-    Object.assign(this, { runId: run, stepId: step, redraw, onOpen, isLive, page: null, error: null });
+    Object.assign(this, { runId: run, stepId: step, redraw, onOpen, isLive, page: null, error: null, asked: 1 });
   }
 
   get number() {
@@ -24,6 +24,7 @@ export class Items {
   // Only the answer to the latest request counts, in whatever order answers arrive.
   async open(number = this.number) {
     const asked = ++this.#asked;
+    this.asked = number;
     try {
       const page = await get(path`/runs/${this.runId}/steps/${this.stepId}/items?page=${number}`);
       if (asked !== this.#asked) return;
@@ -36,7 +37,7 @@ export class Items {
     this.redraw();
   }
 
-  // Take in a page that was read again, or some of its items.
+  // Apply a page that was read again, or some of its items.
   take({ items, ...page }) {
     // The answer may be about the previous page.
     if (page.page !== undefined && page.page !== this.number) return;
@@ -44,11 +45,15 @@ export class Items {
     const isWhole = page.page !== undefined;
     const shown = isWhole ? items : this.page?.items.map((item) => news.get(item.index) ?? item);
     if (shown) this.page = { ...this.page, ...page, items: shown };
+    if (isWhole) this.error = null;
     this.redraw();
   }
 
   render() {
-    if (this.error) return html`<p class="problem" role="alert">${sentence(this.error)}</p>`;
+    if (this.error) {
+      return html`<p class="problem" role="alert">${sentence(this.error)}</p>
+        <p><button type="button" @click=${() => this.open(this.asked)}>Try again</button></p>`;
+    }
     if (!this.page) return html`<p class="quiet">Loading the items …</p>`;
     const { items, text, page, page_size: size, step } = this.page;
     const total = step.items.total ?? items.length;

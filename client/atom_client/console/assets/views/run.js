@@ -41,7 +41,8 @@ export async function run({ params, query, about, redraw }) {
   };
   await view.openTab(view.tab);
   // The reference may have been the beginning of an id, or a workflow's name. The view that is opening is the right one.
-  if (ref !== model.run.id) history.replaceState(history.state, "", location.hash.replace(/^#\/runs\/[^/?]+/, to("runs", model.run.id)));
+  const isShown = decodeURIComponent(/^#\/runs\/([^/?]+)/.exec(location.hash)?.[1] ?? "") === ref;
+  if (ref !== model.run.id && isShown) history.replaceState(history.state, "", location.hash.replace(/^#\/runs\/[^/?]+/, to("runs", model.run.id)));
   model.canFollow = about.live;
   if (about.live && model.isOpen) model.follow();
   return {
@@ -58,6 +59,7 @@ export async function run({ params, query, about, redraw }) {
       view.number++;
       model.close();
       view.opened?.close?.();
+      view.opened = null;
     },
   };
 }

@@ -58,6 +58,7 @@ export class RunModel {
       // The stream may have brought later changes, so the next one resumes from what was read.
       this.#unfollow();
       this.data = data;
+      if (!this.isOpen) Object.assign(this, { status: "", problem: "" });
       setClock(data.as_of);
       this.error = null;
       this.refreshes += 1;

@@ -105,7 +105,7 @@ function draw(view) {
   if (!data.steps.length) return html`<section aria-label="Timeline"><p>The run has no steps to show.</p></section>`;
   return html`<section aria-label="Timeline">
     ${view.error ? html`<p class="problem" role="alert">${sentence(view.error)}</p>` : nothing}
-    <p>${data.text}</p>
+    <p>${sentence(data.text)}</p>
     <p class="quiet">From ${moment(data.begin)} to ${moment(data.end)}${view.model.isOpen ? ", when this was read" : ""}.</p>
     <div class="timeline-facts">${sums(data)}${criticalPath(view)}</div>
     ${bar(view)}

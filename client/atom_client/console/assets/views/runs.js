@@ -2,7 +2,7 @@
 
 import { go, to, withQuery } from "../address.js";
 import { get } from "../api.js";
-import { clean, counted, foreign, moment, state, timeTaken } from "../format.js";
+import { clean, counted, foreign, moment, sentence, state, timeTaken } from "../format.js";
 import { asOf, goToPage, moveInRows, pager, sortable, stateChoice, TypedText } from "../parts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Live } from "../live.js";
@@ -11,28 +11,33 @@ import { setClock } from "../ticking.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
+// Many runs may end at once, and reading the list costs up to 120 documents.
+const AGAIN_MS = 10_000;
 const SINCE = ["1h", "24h", "7d", "30d", "today", "yesterday"];
 
 export async function runs({ query, about, redraw }) {
-  const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, labelProblem: "", redraw };
+  const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, shown: null, again: 0, labelProblem: "", redraw };
   const typed = (name) => new TypedText((text) => change({ [name]: text }, { replace: true }));
   view.typed = { q: typed("q"), workflow: typed("workflow"), since: typed("since") };
   // Only the answer to the latest request counts, in whatever order answers arrive.
   view.read = async () => {
     const number = ++view.number;
+    const { query } = view;
+    clearTimeout(view.again);
+    view.again = 0;
     view.isBusy = true;
     redraw();
     try {
-      const page = await get(`/runs?${view.query}`);
+      const page = await get(`/runs?${query}`);
       if (number === view.number) {
-        Object.assign(view, { page, error: null });
+        Object.assign(view, { page, shown: query, error: null });
         if (about.live) followRuns(view);
       }
     } catch (error) {
       if (number === view.number) {
         view.error = error.message;
-        // An invalid filter cannot be followed.
-        if (error.status === 400) stopFollowing(view);
+        // An invalid filter cannot be followed, and the runs of another one are not what was asked for.
+        if (error.status === 400 || view.shown !== query) stopFollowing(view);
       }
     }
     if (number === view.number) view.isBusy = false;
@@ -48,6 +53,7 @@ export async function runs({ query, about, redraw }) {
     },
     close: () => {
       view.number++;
+      clearTimeout(view.again);
       view.live?.close();
     },
   };
@@ -78,15 +84,19 @@ function followRuns(view) {
 }
 
 // Replace the runs that are listed. On the first page of the newest runs, new ones are inserted in order.
-function apply({ page, query }, { runs: changed = [], gone = [], ...others }) {
+function apply(view, { runs: changed = [], gone = [], ...others }) {
+  const { page, shown: query } = view;
   if (others.as_of) setClock(others.as_of);
+  const hasMore = (page.page - 1) * page.page_size + page.runs.length < page.total;
   const news = new Map(changed.map((run) => [run.id, run]));
   const listed = page.runs.map((run) => news.get(run.id) ?? run).filter((run) => !gone.includes(run.id));
+  // Those of the next page move up.
+  if (hasMore && listed.length < page.runs.length) view.again ||= setTimeout(view.read, AGAIN_MS);
   let total = page.total - (page.runs.length - listed.length);
   if (page.page === 1 && (query.get("sort") ?? "created") === "created") {
     const known = new Set(page.runs.map((run) => run.id));
     // An older one may already be on a later page.
-    const oldest = page.runs.length < page.page_size ? "" : page.runs.at(-1).created_at;
+    const oldest = hasMore || page.runs.length === page.page_size ? (page.runs.at(-1)?.created_at ?? "~") : "";
     const entered = changed.filter((run) => !known.has(run.id) && run.created_at > oldest);
     total += entered.length;
     listed.push(...entered);
@@ -105,7 +115,7 @@ function draw(view) {
   return html`<h1>Runs</h1>
     ${filters(view)}
     ${asOf({ time: page?.as_of, isBusy: view.isBusy, status: view.status, problem: view.problem, error: view.error, refresh: view.read })}
-    ${page && !view.error ? list(view) : nothing}`;
+    ${page ? list(view) : nothing}`;
 }
 
 function filters(view) {
@@ -160,7 +170,7 @@ function list(view) {
       ? nothing
       : ` among the newest ${page.most_searched.toLocaleString("en")}; older ones were not searched`}${
       query.has("q") ? `. ${counted(page.documents, "document")} read from Firestore.` : nothing}</p>
-    ${page.note ? html`<p class="quiet">${page.note}</p>` : nothing}
+    ${page.note ? html`<p class="quiet">${sentence(page.note)}</p>` : nothing}
     <table class="cards" aria-label="Runs" @keydown=${moveInRows}>
       <thead><tr>
         <th scope="col">Run</th><th scope="col">State</th><th scope="col">Workflow</th>

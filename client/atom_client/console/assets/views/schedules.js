@@ -22,6 +22,10 @@ export async function schedules({ query, about, redraw }) {
   return { title: "Schedules", render: () => page.render(), close: () => page.live?.close() };
 }
 
+function versionOf({ schedules, timezone, state }) {
+  return JSON.stringify([schedules, timezone, state]);
+}
+
 class SchedulesPage {
   constructor(redraw, withDeleted) {
     Object.assign(this, { redraw, withDeleted, files: [], more: {}, error: "", stopped: "" });
@@ -31,7 +35,8 @@ class SchedulesPage {
   async read() {
     const { files, stopped, as_of: time } = await get(`/schedules${this.#deleted}`);
     setClock(time);
-    Object.assign(this, { files, stopped, time, error: "" });
+    this.show(files);
+    Object.assign(this, { stopped, time, error: "" });
     this.redraw();
   }
 
@@ -52,7 +57,7 @@ class SchedulesPage {
       path: () => `/live/schedules${this.#deleted}`,
       onLine: ({ files = [], paths, as_of: time }) => {
         const news = new Map([...this.files, ...files].map((file) => [file.path, file]));
-        if (paths) this.files = paths.map((path) => news.get(path));
+        if (paths) this.show(paths.map((path) => news.get(path)));
         setClock(time);
         this.time = time;
         this.redraw();
@@ -65,10 +70,18 @@ class SchedulesPage {
     });
   }
 
+  // Show these files. The times that were read for an earlier version of a schedule are dropped.
+  show(files) {
+    const versions = new Map(this.files.map((file) => [file.path, versionOf(file)]));
+    for (const file of files) if (versions.get(file.path) !== versionOf(file)) delete this.more[file.path];
+    this.files = files;
+  }
+
   // The next times, without those that have passed since they were read.
   instantsOf(file) {
     const now = serverNow();
-    return (this.more[file.path] ?? file.next).filter(({ at }) => Date.parse(at) > now);
+    const [more, next] = [this.more[file.path] ?? [], file.next].map((all) => all.filter(({ at }) => Date.parse(at) > now));
+    return more.length > next.length ? more : next;
   }
 
   async readMore(file) {

@@ -156,6 +156,7 @@ class StartPage {
       ${about.read_only ? html`<p class="problem">${sentence(about.why_read_only)}</p>` : ""}
       ${this.again ? this.renderAgain() : ""}
       <form aria-label="Start a run" @submit=${(event) => event.preventDefault()}>
+      <fieldset class="fields" ?disabled=${Boolean(this.sending)}>
         <label class="field"><span>File in a bucket <span class="quiet">(instead of one from this machine)</span></span>
           <input type="text" spellcheck="false" autocomplete="off" placeholder="gs://BUCKET/workflows/nightly.yaml"
             .value=${live(this.path)} @input=${(event) => this.changed(true, { path: event.target.value })}></label>
@@ -167,6 +168,7 @@ class StartPage {
           change: (...args) => this.set(...args),
         })}
         ${this.renderOptions(check, of)}
+      </fieldset>
         <section aria-labelledby="start-preview" aria-live="polite" aria-busy=${this.hasSource && this.isStale}>
           <h2 id="start-preview">What it will do</h2>
           ${this.plan?.lines.map((line) => html`<p>${sentence(line)}</p>`) ?? ""}

@@ -12,6 +12,7 @@ import { setClock } from "../ticking.js";
 import { Items } from "./items.js";
 
 const MOST_DEPENDENCIES = 50;
+const AGAIN_MS = 3_000;
 const SHORTEST_S = 0.001;
 
 // The wording of `runs show --step`.
@@ -29,7 +30,7 @@ export async function step({ params: [runId, stepId], about, redraw }) {
   const view = {
     ...{ data: null, items: null, isBusy: false, error: null, status: "", problem: "", live: null, redraw },
     // A read may be under way when another one is wanted.
-    ...{ reading: null, isDue: false, isClosed: false },
+    ...{ reading: null, isDue: false, isClosed: false, again: 0 },
   };
   const read = async () => {
     view.data = await get(path`/runs/${runId}/steps/${stepId}`);
@@ -45,17 +46,24 @@ export async function step({ params: [runId, stepId], about, redraw }) {
   await read();
   const close = () => {
     view.isClosed = true;
+    clearTimeout(view.again);
     view.live?.close();
   };
   return { title: `${stepId} · ${view.data.run}`, render: () => draw(view), close };
 }
 
 async function readWhileDue(view, read) {
+  clearTimeout(view.again);
   Object.assign(view, { isBusy: true, error: null });
   view.redraw();
   while (view.isDue && !view.isClosed) {
     view.isDue = false;
-    await read().catch((error) => (view.error = error.message));
+    await read().catch((error) => {
+      view.error = error.message;
+      // The stream does not repeat what has changed.
+      const isPassing = error.status === 0 || error.status >= 500;
+      if (view.live && isPassing) view.again = setTimeout(view.refresh, AGAIN_MS);
+    });
   }
   Object.assign(view, { isBusy: false, reading: null });
   view.redraw();
@@ -65,7 +73,7 @@ function openItems(view) {
   const { run, step: shown } = view.data;
   const isLive = () => view.status === "live";
   // The stream brings the changes.
-  if (view.items && isLive()) return;
+  if (view.items && !view.items.error && isLive()) return;
   view.items ??= new Items({ run, step: shown.id, redraw: view.redraw, onOpen: () => view.live?.reopen(), isLive });
   view.items.open();
 }
@@ -82,10 +90,9 @@ function follow(view) {
   const pageOfItems = () => (view.items?.page ? path`&items=${`${view.items.number}:${data.step.id}`}` : "");
   view.live ??= new Live({
     path: () => `${path`/runs/${data.run}/steps/${data.step.id}/live?after=${view.data.at ?? ""}`}${pageOfItems()}`,
-    onLine: ({ changed, at, items }) => {
+    onLine: ({ changed, items }) => {
       if (items?.[data.step.id]) view.items?.take(items[data.step.id]);
       if (!changed) return;
-      view.data.at = at;
       view.refresh();
     },
     onStatus: (status, problem) => {
