@@ -217,7 +217,8 @@ def test_options_cannot_change_while_an_action_is_sent(open_console: OpenConsole
     confirm = dialog.locator("button.final, button.main")
     expect(confirm).to_be_enabled()
     waiting: list[Route] = []
-    page.route(f"**/api/runs/{run_id}/cancel", lambda route: waiting.append(route))
+    # Playwright cannot call a method that is written in C.
+    page.route(f"**/api/runs/{run_id}/cancel", lambda route: waiting.append(route))  # noqa: PLW0108
     confirm.click()
     expect(dialog.get_by_label("Reason")).to_be_disabled()
     waiting[0].continue_()

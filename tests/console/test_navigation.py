@@ -85,3 +85,21 @@ def test_an_error_can_be_tried_again(open_console: OpenConsole) -> None:
     assert world.start(chain(1)) == run_id
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(run_id)
+
+
+def test_earlier_address_takes_a_choice_back(open_console: OpenConsole) -> None:
+    """The select says what the view shows, also after its reader has used it."""
+    world = World()
+    run_id = world.start(chain(2))
+    world.run_to_end(run_id)
+    for tab, name in (("timeline", "Order"), ("graph", "Fold")):
+        page = open_console(world.services, path=f"/runs/{run_id}/{tab}")
+        select = page.locator(f"label:has-text('{name}') select").first
+        before = select.input_value()
+        values = [one.get_attribute("value") for one in select.locator("option").all()]
+        other = next(value for value in values if value != before)
+        address = page.url
+        select.select_option(other)
+        expect(page).not_to_have_url(address)
+        page.evaluate("address => { location.href = address; }", address)
+        expect(select).to_have_value(before)

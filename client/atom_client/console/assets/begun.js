@@ -17,7 +17,7 @@ export async function waitForRun(runId, isWanted = () => true) {
   return false;
 }
 
-// Return the link of a notice to a run, once it leads to something.
+// Return the link of a notice to a run, once the run exists, or after a while without it.
 export async function linkToRun(runId) {
   await waitForRun(runId);
   return [to("runs", runId), `Run ${runId}`];

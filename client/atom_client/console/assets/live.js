@@ -46,7 +46,7 @@ export class Live {
     const isCurrent = () => stream === this.#stream && this.#options !== null;
     this.#openedAt = performance.now();
     this.#problem = "";
-    this.#awaitWord();
+    this.#restartSilenceTimer();
     try {
       await follow(this.#options.path(), (line) => isCurrent() && this.#take(line), stream.signal);
       if (isCurrent()) this.#lose(this.#problem || "the console's server has ended the stream");
@@ -66,7 +66,7 @@ export class Live {
   }
 
   #take(line) {
-    this.#awaitWord();
+    this.#restartSilenceTimer();
     const { problem, error, ended, ...news } = line;
     if (Object.keys(news).length) this.#options.onLine(news);
     // The line may have led to the view being closed.
@@ -79,7 +79,7 @@ export class Live {
   }
 
   // A connection may die unnoticed, for example while a laptop sleeps.
-  #awaitWord() {
+  #restartSilenceTimer() {
     clearTimeout(this.#silence);
     this.#silence = setTimeout(() => this.#lose("the console's server has been silent for a while"), SILENCE_MS);
   }

@@ -25,6 +25,7 @@ export function openMark(run, redraw, { step = "", steps = null }) {
     }),
     missing: (options) => (options.step.trim() ? "" : "Name the step first."),
     fields: (options, change, dialog) => fields(form, steps, options, change, dialog),
+    show: (plan) => (plan.output_problems?.length ? html`<p class="problem">The outputs have problems.</p>` : ""),
     reword: (text) => text.replace(/`runs retry` then reruns/, "a retry then reruns"),
     link: () => [to("runs", run.id), `Run ${run.id}`],
     after: redraw,

@@ -4,7 +4,7 @@ import { get, path } from "./api.js";
 import { linkToRun } from "./begun.js";
 import { openAction, reasonField } from "./dialog.js";
 import { drawFindings } from "./findings.js";
-import { foreign, sentence } from "./format.js";
+import { counted, foreign, sentence } from "./format.js";
 import { paramsForm } from "./params.js";
 import { SENT, Source } from "./source.js";
 import { html } from "./vendor/lit-html/lit-html.js";
@@ -65,5 +65,5 @@ function show(plan) {
     <thead><tr><th scope="col">Step</th><th scope="col">What</th><th scope="col">Why</th></tr></thead>
     <tbody>${plan.steps.slice(0, 200).map((one) => html`<tr><th scope="row">${foreign(one.id)}</th>
       <td>${WHAT[one.what] ?? one.what}</td><td>${sentence(one.why)}</td></tr>`)}</tbody></table></div>
-    ${plan.steps.length > 200 ? html`<p class="quiet">and ${plan.steps.length - 200} more steps</p>` : ""}`;
+    ${plan.steps.length > 200 ? html`<p class="quiet">and ${counted(plan.steps.length - 200, "more step")}</p>` : ""}`;
 }

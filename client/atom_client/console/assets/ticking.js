@@ -2,7 +2,7 @@
 
 import { duration } from "./format.js";
 
-const called = new Set();
+const callbacks = new Set();
 let offset = 0;
 let timer = 0;
 
@@ -18,17 +18,17 @@ export function serverNow() {
 
 // Call something every second while the page is visible, until the returned function is called.
 export function everySecond(call) {
-  called.add(call);
+  callbacks.add(call);
   look();
   return () => {
-    called.delete(call);
+    callbacks.delete(call);
     look();
   };
 }
 
 function look() {
-  const isWanted = called.size > 0 && document.visibilityState !== "hidden";
-  if (isWanted) timer ||= setInterval(() => called.forEach((call) => call()), 1000);
+  const isWanted = callbacks.size > 0 && document.visibilityState !== "hidden";
+  if (isWanted) timer ||= setInterval(() => callbacks.forEach((call) => call()), 1000);
   if (isWanted) return;
   clearInterval(timer);
   timer = 0;
@@ -36,7 +36,7 @@ function look() {
 
 document.addEventListener("visibilitychange", () => {
   look();
-  if (timer) called.forEach((call) => call());
+  if (timer) callbacks.forEach((call) => call());
 });
 
 class TickingTime extends HTMLElement {

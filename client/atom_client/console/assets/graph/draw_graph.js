@@ -2,6 +2,7 @@
 
 import { clean, counted } from "../format.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
+import { live } from "../vendor/lit-html/directives/live.js";
 import { Camera } from "./camera.js";
 import { loadD3 } from "./d3.js";
 import { details } from "./details.js";
@@ -108,7 +109,7 @@ class Graph {
     this.draw();
   }
 
-  // Set other places. What the reader is looking at stays where it is, if it is still drawn.
+  // Replace the layout. What the reader is looking at stays where it is, if it is still drawn.
   setData(data, steps) {
     const { view, width, height } = this.surface;
     const anchor = this.chosen ?? this.#nodeNear((width / 2 - view.x) / view.k, (height / 2 - view.y) / view.k);
@@ -242,7 +243,7 @@ class Graph {
       <span class="graph-zoom" role="group" aria-label="Zoom"><button type="button" aria-label="Zoom in" @click=${() => this.camera.zoomBy(1.4)}>+</button>
       <button type="button" aria-label="Zoom out" @click=${() => this.camera.zoomBy(1 / 1.4)}>−</button>
       <button type="button" @click=${() => this.camera.fit()}>Show all</button></span>
-      ${options.changeFold ? html`<label class="field">Fold<select @change=${(event) => options.changeFold({ fold: event.target.value, opened: [] })}>${Object.entries(FOLDS).map(([name, words]) => html`<option value=${name} ?selected=${name === plot.data.fold}>${words}</option>`)}</select></label>
+      ${options.changeFold ? html`<label class="field">Fold<select .value=${live(plot.data.fold)} @change=${(event) => options.changeFold({ fold: event.target.value, opened: [] })}>${Object.entries(FOLDS).map(([name, words]) => html`<option value=${name} ?selected=${name === plot.data.fold}>${words}</option>`)}</select></label>
         ${plot.data.opened.length ? html`<button type="button" @click=${() => options.changeFold({ fold: plot.data.fold, opened: [] })}>Fold again</button>` : nothing}` : nothing}
       <span class="quiet" role="status">${this.said}</span>
     </form>`;

@@ -84,6 +84,7 @@ async function readAgain(view) {
     if (wanted !== view.wanted || view.isClosed) return;
     Object.assign(view, { data, error: null });
     await drawPlaces(view);
+    if (view.isClosed) view.drawn?.close();
   } catch (error) {
     view.error = error.message;
   }

@@ -145,7 +145,7 @@ function bar(view) {
   const zoomButton = (by, name, sign) => html`<button type="button" aria-label=${name} aria-disabled=${zoomed(by) ? "false" : "true"} @click=${() => zoomed(by) && change({ zoom: zoomed(by) === 1 ? null : zoomed(by) })}>${sign}</button>`;
   return html`<search><form class="filters" aria-label="What the timeline shows" @submit=${(event) => event.preventDefault()}>
     <label class="field">Search ids<input type="search" name="q" maxlength="300" autocomplete="off" spellcheck="false" .value=${live(view.typed.shown(query.get("q") ?? ""))} @input=${view.typed.onInput}></label>
-    <label class="field">Order<select @change=${(event) => change({ order: event.target.value === "started" ? null : event.target.value })}>${Object.entries(ORDERS).map(([name, words]) => html`<option value=${name} ?selected=${name === order}>${words}</option>`)}</select></label>
+    <label class="field">Order<select .value=${live(order)} @change=${(event) => change({ order: event.target.value === "started" ? null : event.target.value })}>${Object.entries(ORDERS).map(([name, words]) => html`<option value=${name} ?selected=${name === order}>${words}</option>`)}</select></label>
     <label class="check"><input type="checkbox" .checked=${live(isFolded)} @change=${(event) => change({ fold: event.target.checked ? null : "none" })}> Fold similar steps</label>
     <button type="button" aria-pressed=${isTable ? "true" : "false"} @click=${() => change({ as: isTable ? null : "table" })}>As a table</button>
     ${isTable ? nothing : html`<span class="graph-zoom" role="group" aria-label="Zoom">${zoomButton(1, "Zoom in", "+")}${zoomButton(-1, "Zoom out", "−")}</span>`}
