@@ -31,7 +31,7 @@ class Removal:
     kept: list[Resource] = field(default_factory=list)
 
     def carry_out(self, plan: Plan) -> None:
-        """Remove every resource of the plan.
+        """Remove every resource in the plan.
 
         Skips any that do not exist, so an interrupted removal can be resumed.
         """
