@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from atom_emulator.platform.child import command_of_launcher
 from atom_emulator.platform.part import Part, PartSpec
 from unit.emulator.platform.processes import command_with_child, ended, family, gone, until
 
@@ -26,6 +27,19 @@ import sys, pathlib, threading
 from atom_emulator.platform.part import Part, PartSpec
 Part(PartSpec(name='part', command=sys.argv[2:], log=pathlib.Path(sys.argv[1])), lambda part: None)
 threading.Event().wait()
+"""
+
+# A launcher that is killed after its fork, before the command goes on.
+SHORT_LIVED = """
+import os, pathlib, signal, sys
+from atom_emulator.platform.child import supervise
+def kill_launcher():
+    launcher = os.getppid()
+    os.kill(launcher, signal.SIGKILL)
+    while os.getppid() == launcher:
+        pass
+os.register_at_fork(after_in_child=kill_launcher)
+supervise(lambda: os._exit(pathlib.Path(sys.argv[1]).touch()), None)
 """
 
 
@@ -109,3 +123,30 @@ def test_a_command_dies_with_its_launcher(tmp_path: Path) -> None:
     os.kill(command.ppid(), signal.SIGKILL)
     assert ended.get(timeout=60).exit_code == -signal.SIGKILL
     until(lambda: gone(processes))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a process to its parent")
+def test_a_command_does_not_begin_without_its_launcher(tmp_path: Path) -> None:
+    """If the launcher is SIGKILLed before Linux was asked to watch it, the command ends before it runs."""
+    command = [sys.executable, "-c", SHORT_LIVED, str(tmp_path / "begun")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as launcher:
+        launcher.communicate(timeout=60)  # until neither process is left
+    assert launcher.returncode == -signal.SIGKILL
+    assert not (tmp_path / "begun").exists()
+
+
+def test_an_input_that_cannot_be_read_is_taken_for_the_askers_end() -> None:
+    """Whatever happens to a launcher's standard input, it does not run on unwatched."""
+    ours, theirs = socket.socketpair()
+    command = command_of_launcher(["sleep", "600"])
+    with ours, subprocess.Popen(command, stdin=theirs, start_new_session=True) as launcher:
+        # A socket that is closed before all was read from it resets the connection.
+        theirs.send(b"unread")
+        theirs.close()
+        until(psutil.Process(launcher.pid).children)
+        processes = family(launcher.pid)
+        ours.close()
+        try:
+            until(lambda: gone(processes))
+        finally:
+            launcher.kill()
