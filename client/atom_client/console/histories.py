@@ -1,4 +1,4 @@
-"""Answer with a workflow's history, and stream what changes in it."""
+"""Serve a workflow's history, and stream its changes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ histories = Blueprint("histories", __name__)
 MOST_FOLLOWED: Final = 10
 """The maximum number of open runs whose steps a history follows.
 
-Of other runs, only the state of the run changes by itself.
+For other runs, only the state of the run is updated live.
 """
 
 _USUAL_RUNS: Final = 20
@@ -50,7 +50,7 @@ _LOOK_S: Final = 0.25
 # A workflow's name may contain a slash, so it is not part of the path.
 @histories.get("/history")
 def show_history() -> Response:
-    """Answer with the newest runs of a workflow and the states of their steps."""
+    """Respond with a workflow's newest runs and their steps' states."""
     console, name = this_console(), request.args.get("workflow", "")
     store, now = console.services.store, console.services.clock.now()
     most = number_of("runs", _USUAL_RUNS, most=MOST_RUNS)
@@ -70,7 +70,7 @@ def show_history() -> Response:
 class _OpenRuns:
     """Reads the nodes of the first few open runs from their feeds.
 
-    The feeds then have them for whoever follows the runs.
+    The feeds then already have the nodes when viewers follow the runs.
     """
 
     def __init__(self, console: Console, feeds: Feeds) -> None:
@@ -91,9 +91,9 @@ class _OpenRuns:
 
 @histories.get("/live/history")
 def follow_history() -> Response:
-    """Stream the runs of a workflow that change, with their changed cells.
+    """Stream a workflow's changed runs and their changed cells.
 
-    `run` names the open runs whose steps are shown; those that begin later are followed, too.
+    `run` names the open runs whose steps are shown; runs that begin later are followed, too.
     """
     console, feeds, after = this_console(), this_feeds(), request.args.get("after", "")
     name, shown = request.args.get("workflow", ""), request.args.getlist("run")[:MOST_FOLLOWED]
@@ -109,7 +109,7 @@ def follow_history() -> Response:
 
 
 class _Followed:
-    """The open runs whose steps are followed by one viewer."""
+    """The open runs whose steps one viewer follows."""
 
     def __init__(self, console: Console, feeds: Feeds, leaving: ExitStack) -> None:
         self._console = console
@@ -119,7 +119,7 @@ class _Followed:
         self._since: dict[str, int] = {}
 
     def add(self, run_id: str, run: RunRecord | None = None) -> None:
-        """Follow a run unless already followed or at the limit."""
+        """Follow a run, unless already followed or over the limit."""
         if run_id in self._runs or len(self._runs) >= MOST_FOLLOWED:
             return
         store, stack = self._console.services.store, self._leaving.enter_context(ExitStack())

@@ -55,6 +55,7 @@ def supervise(command: Callable[[], None], listen_fd: int | None) -> int:
         # Unlike SIG_IGN, a handler is not inherited by the command.
         signal.signal(signum, _leave_signal_to_command)
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    # Asked after the fork, the command's parent would be whoever adopts it if this process has been killed meanwhile.
     launcher = os.getpid()
     pid = os.fork()
     if pid == 0:
