@@ -140,7 +140,7 @@ def test_an_input_that_cannot_be_read_is_taken_for_the_askers_end() -> None:
     """Whatever happens to a launcher's standard input, it does not run on unwatched."""
     ours, theirs = socket.socketpair()
     command = command_of_launcher(["sleep", "600"])
-    with ours, subprocess.Popen(command, stdin=theirs, start_new_session=True) as launcher:
+    with ours, subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True) as launcher:
         # A socket that is closed before all was read from it resets the connection.
         theirs.send(b"unread")
         theirs.close()
