@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask import Blueprint, Response, request
@@ -289,7 +290,7 @@ def _runs_lines(
     (wanted, listened), problem = filters, None
     yield {}
     feed.wait_until_known()
-    counted_at = time.monotonic()
+    counted_at, counted = time.monotonic(), dict[str, float]()
     while not feed.is_stopping:
         news = feed.wait(since, 0.0 if problem is None else KEEP_ALIVE_S)
         since = news.version
@@ -311,7 +312,11 @@ def _runs_lines(
         gone = sorted({*left, *(one.id for one in known)} - {one.id for one in listed})
         line: dict[str, Any] = {"gone": gone} if gone else {}
         if listed:
-            line["runs"] = run_rows(services.store, [run_record(one) for one in listed], services.clock.now())
+            # Runs whose progress was counted longest ago come first, since only the first few are counted.
+            newest = sorted(map(run_record, listed), key=attrgetter("created_at"), reverse=True)
+            runs = sorted(newest, key=lambda run: counted.get(run.id, 0.0))
+            line["runs"] = run_rows(services.store, runs, services.clock.now())
+            counted |= {row["id"]: time.monotonic() for row in line["runs"] if row.get("progress")}
         if news.problem != problem:
             line["problem"] = problem = news.problem
         if line:

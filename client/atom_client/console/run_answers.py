@@ -11,7 +11,7 @@ from atom_client.views.as_json import items_object, moment_text, rounded_seconds
 from atom_client.views.lines import line_text
 from atom_client.views.next_steps import find_next, next_sentence
 from atom_client.views.run_facts import run_facts
-from atom_client.views.run_list import count_progress, timed_run
+from atom_client.views.run_list import count_progress, is_under_way, timed_run
 from atom_client.views.step_list import count_line, remark, unstopped_jobs
 from atom_client.views.summary import verdict
 from atom_client.views.why_run import HEADINGS, explain_run, run_explanation
@@ -47,11 +47,13 @@ A run with 10,000 failed steps has that many.
 
 
 def run_rows(store: Store, runs: Sequence[RunRecord], now: datetime) -> list[dict[str, Any]]:
-    """Return runs as a list shows them, with the progress of those that are open."""
-    progress = count_progress(store, runs)
-    return [
-        {**timed_run(run, now), "progress": progress[run.id]._asdict() if run.id in progress else None} for run in runs
-    ]
+    """Return runs as a list shows them, with the progress of those that are under way.
+
+    If there are many, only the first ones have a `progress`; what the page shows of the others is still the latest.
+    """
+    counted = {run_id: {"progress": one._asdict()} for run_id, one in count_progress(store, runs).items()}
+    uncounted: dict[str, Any] = {"progress": None}
+    return [{**timed_run(run, now), **counted.get(run.id, {} if is_under_way(run) else uncounted)} for run in runs]
 
 
 def run_answer(seen: Seen) -> dict[str, Any]:

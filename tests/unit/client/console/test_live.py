@@ -179,6 +179,35 @@ def test_the_progress_of_open_runs_is_counted_now_and_then(
         assert stream.said["runs"][0]["id"] == run_id
 
 
+def test_no_run_of_a_long_list_loses_its_progress(
+    console: WatchedConsole, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more open runs than are counted at a time, the others keep what was counted, and all have their turn."""
+    monkeypatch.setattr(live, "COUNT_EVERY_S", 0.0)
+    monkeypatch.setattr(live, "KEEP_ALIVE_S", 0.1)
+    begun = [world.start(chain(2), run_key=str(number)) for number in range(25)]
+    world.settle_down()
+    counted = dict.fromkeys(begun, 0)
+    with console.follow("/live/runs") as stream:
+        for _ in range(6):
+            rows = stream.next().get("runs", ())
+            assert all(row.get("progress", {}) is not None for row in rows)
+            counted.update({row["id"]: counted[row["id"]] + 1 for row in rows if "progress" in row})
+    assert min(counted.values()) >= 3
+
+
+def test_a_run_that_ends_has_no_progress(console: WatchedConsole, world: World) -> None:
+    """A page that keeps what was counted is told to forget it."""
+    run_id = world.start(chain(2))
+    world.settle_down()
+    opened = console.ask("/runs")
+    with console.follow("/live/runs", after=opened["at"]) as stream:
+        stream.next()
+        world.run_to_end(run_id)
+        stream.until(lambda: [one["state"] for one in stream.said.get("runs", ())] == ["SUCCEEDED"])
+        assert stream.said["runs"][0]["progress"] is None
+
+
 def test_a_list_of_all_runs_is_read_once(console: WatchedConsole, world: World) -> None:
     """The first page is made of what is listened to, and opening it again reads a count and nothing else."""
     for number in range(120):
