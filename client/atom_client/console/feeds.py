@@ -108,6 +108,12 @@ class Feed(Generic[State]):
         return bool(self._threads) and not self._stopping.is_set()
 
     @property
+    def is_known(self) -> bool:
+        """True if everything has been up to date since the feed began to listen."""
+        with self._changed:
+            return not self._unknown
+
+    @property
     def has_failed(self) -> bool:
         """True if the documents cannot be listened to."""
         return self._failure is not None

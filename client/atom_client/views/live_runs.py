@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from datetime import datetime
 
 from atom_client.views.live_queries import listen_to_runs
 from atom_client.views.run_list import OPEN_STATES, RunFilter
@@ -23,6 +23,8 @@ class LiveRuns:
     def __init__(self, wanted: RunFilter) -> None:
         self._wanted = wanted
         self.runs: dict[str, Document] = {}
+        # The ids of the runs that were deleted, as far as that is known: of open runs, others may have ended.
+        self.deleted: set[str] = set()
 
     @property
     def size(self) -> int:
@@ -38,11 +40,14 @@ class LiveRuns:
 
         Runs that are pushed out by newer ones, or are not open any longer, are not listened to any more.
         """
-        for path in batch.removed:
-            self.runs.pop(path.rpartition("/")[2], None)
+        removed = {path.rpartition("/")[2]: self.runs.pop(path.rpartition("/")[2], None) for path in batch.removed}
         news = {document.id: document for document in (*batch.added, *batch.changed)}
         self.runs |= news
-        return [*news, *(path.rpartition("/")[2] for path in batch.removed)]
+        # Newer runs push out the oldest.
+        oldest = min(map(_age, self.runs.values())) if self.is_full else None
+        self.deleted -= news.keys()
+        self.deleted |= {name for name, run in removed.items() if run and (oldest is None or _age(run) > oldest)}
+        return [*news, *removed]
 
     @property
     def is_full(self) -> bool:
@@ -65,8 +70,12 @@ class LiveRuns:
 
     def newest(self) -> list[Document]:
         """Return the runs, newest first."""
-        found = sorted(self.runs.values(), key=attrgetter("path"), reverse=True)
-        return sorted(found, key=lambda one: one.fields["created_at"], reverse=True)
+        return sorted(self.runs.values(), key=_age, reverse=True)
+
+
+def _age(run: Document) -> tuple[datetime, str]:
+    """Return a key that sorts runs as Firestore does: oldest first, then by path."""
+    return run.fields["created_at"], run.path
 
 
 class LiveDocuments:

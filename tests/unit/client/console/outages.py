@@ -85,7 +85,8 @@ class Wrapped:
 class FlakyListener:
     """Listens to a world's documents; nothing arrives while there is a problem.
 
-    Steps arrive only after `steps_answer` is set, and all else only after `answers` is.
+    Steps arrive only after `steps_answer` is set, as it is once those of `answers_after` runs are listened to, and
+    all else only after `answers` is.
     """
 
     def __init__(self, world: World) -> None:
@@ -94,12 +95,18 @@ class FlakyListener:
         self.answers.set()
         self.steps_answer = threading.Event()
         self.steps_answer.set()
+        self.answers_after = 0
+        self._runs = 0
         self.problem = ""
 
     def listen(self, query: Query, *, since: Bookmark | None = None) -> Listening:
         """See `listening.Listener.listen`."""
-        answers = self.steps_answer if query.collection.endswith("/steps") else self.answers
-        return Wrapped(self._inner.listen(query, since=since), self, answers)
+        if not query.collection.endswith("/steps"):
+            return Wrapped(self._inner.listen(query, since=since), self, self.answers)
+        self._runs += 1
+        if self._runs == self.answers_after:
+            self.steps_answer.set()
+        return Wrapped(self._inner.listen(query, since=since), self, self.steps_answer)
 
     def listen_to(self, paths: Sequence[str], *, since: Bookmark | None = None) -> Listening:
         """See `listening.Listener.listen_to`."""
