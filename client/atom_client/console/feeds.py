@@ -22,7 +22,7 @@ KEPT_S: Final = 1_800.0
 """Firestore resumes a listener for 30 minutes without reading everything again."""
 
 MOST_KEPT: Final = 50_000
-"""Documents of feeds that no one watches."""
+"""The maximum number of documents kept for feeds without viewers."""
 
 FIRST_S: Final = 30.0
 """The time limit for the first documents."""
@@ -34,7 +34,8 @@ After that, those who wait for the first documents get the error.
 """
 
 LINGERS_S: Final = 10.0
-_LOOK_S: Final = 2.0
+_CHECK_S: Final = 2.0
+"""How often to check whether anyone still watches."""
 
 
 class Watched(Protocol):
@@ -135,7 +136,7 @@ class Feed(Generic[State]):
         for thread in self._threads:
             thread.join()
         self._stopping.clear()
-        # What was lost then may be there again.
+        # A connection lost before the pause may work again.
         self._problems.clear()
         self._read_before = self.documents_read
         self._listenings = list(self.state.listen(self._listener, self._marks))
@@ -162,7 +163,7 @@ class Feed(Generic[State]):
         try:
             # If one of the listeners fails, no one needs the others.
             while not self._has_ended:
-                batch = listening.take(_LOOK_S)
+                batch = listening.take(_CHECK_S)
                 if batch is not None:
                     with self._changed:
                         self._apply(number, batch)

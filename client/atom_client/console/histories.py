@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +14,8 @@ from atom_client.console.feeds import Feed, Feeds
 from atom_client.console.filters import number_of
 from atom_client.console.live import (
     LEAST_PAUSE_S,
+    POLL_S,
+    ProblemNote,
     WatchedRun,
     run_key,
     stream,
@@ -23,11 +25,16 @@ from atom_client.console.live import (
 )
 from atom_client.views.as_json import moment_text
 from atom_client.views.live_run import steps_among
-from atom_client.views.live_runs import MOST_RUNS as MOST_LISTENED
-from atom_client.views.live_runs import LiveRuns
+from atom_client.views.live_runs import MOST_LISTENED, LiveRuns
 from atom_client.views.run_list import is_under_way, known_runs, timed_run
 from atom_client.views.run_references import is_beginning_of_id
-from atom_client.views.workflow_history import MOST_RUNS, MOST_STEPS_READ, KnownRuns, cells_of, read_workflow_history
+from atom_client.views.workflow_history import (
+    MOST_RUNS_SHOWN,
+    MOST_STEPS_READ,
+    KnownRuns,
+    cells_of,
+    read_workflow_history,
+)
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.documents import run_path
 from atom_workflows.errors import NewerVersion
@@ -46,7 +53,6 @@ Of other runs, only the state of the run changes by itself.
 """
 
 _USUAL_RUNS: Final = 20
-_LOOK_S: Final = 0.25
 
 
 # A workflow's name may contain a slash, so it is not part of the path.
@@ -55,7 +61,7 @@ def show_history() -> Response:
     """Answer with the newest runs of a workflow and the states of their steps."""
     console, name = this_console(), request.args.get("workflow", "")
     store, now = console.services.store, console.services.clock.now()
-    most = number_of("runs", _USUAL_RUNS, most=MOST_RUNS)
+    most = number_of("runs", _USUAL_RUNS, most=MOST_RUNS_SHOWN)
     if console.feeds is None:
         return answer({**read_workflow_history(store, name, most_runs=most).as_fields(now), "as_of": moment_text(now)})
     with watch_newest(console.feeds) as feed, ExitStack() as leaving:
@@ -121,9 +127,9 @@ def follow_history() -> Response:
     `run` names the runs under way whose steps are shown; those that begin later are followed, too.
     """
     console, feeds, after = this_console(), this_feeds(), request.args.get("after", "")
-    name, shown = request.args.get("workflow", ""), request.args.getlist("run")[:MOST_RUNS]
+    name, shown = request.args.get("workflow", ""), request.args.getlist("run")[:MOST_RUNS_SHOWN]
 
-    def lines() -> Iterator[dict[str, Any]]:
+    def lines() -> Generator[dict[str, Any]]:
         with watch_newest(feeds) as feed, ExitStack() as leaving:
             followed = _Followed(feeds, leaving)
             yield from _history_lines(console, feed, version_after(feed, after), followed, (name, shown))
@@ -183,7 +189,7 @@ def _history_lines(
     console: Console, feed: Feed[LiveRuns], since: int, followed: _Followed, wanted: tuple[str, Sequence[str]]
 ) -> Iterator[dict[str, Any]]:
     """Yield what changes in a history, given its workflow and the runs whose steps the page shows."""
-    (name, shown), problem, pause = wanted, None, 0.0
+    (name, shown), note, pause = wanted, ProblemNote(), 0.0
     yield {}
     feed.wait_until_known()
     runs, missing = _find_shown(console.services.store, feed, shown)
@@ -205,14 +211,13 @@ def _history_lines(
             line["runs"] = [*(timed_run(run, now) for run in changed), *found]
         if left := {*gone, *deleted, *missing}:
             line["gone"], missing = sorted(left), []
-        if news.problem != problem:
-            line["problem"] = problem = news.problem
+        line |= note.changes(news.problem)
         if line:
             line |= {"at": f"{feed.name}.{since}", "as_of": moment_text(now)}
         yield line
         time.sleep(LEAST_PAUSE_S)
         # The runs have feeds of their own.
-        pause = _LOOK_S
+        pause = POLL_S
 
 
 def _find_shown(store: Store, feed: Feed[LiveRuns], ids: Sequence[str]) -> tuple[list[RunRecord], list[str]]:

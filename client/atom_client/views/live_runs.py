@@ -10,11 +10,8 @@ from atom_client.views.run_list import OPEN_STATES, RunFilter
 from atom_workflows.listening import Batch, Bookmark, Listener, Listening
 from atom_workflows.ports import Document
 
-MOST_RUNS = 100
-"""Keep the newest or open runs of a list up to date.
-
-Pages with other runs are read again.
-"""
+MOST_LISTENED = 100
+"""How many runs a list follows. Pages with other runs are read when opened."""
 
 
 class LiveRuns:
@@ -33,7 +30,7 @@ class LiveRuns:
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
         """Listen to the runs; `since` has a bookmark if there was a listener before."""
-        return [listen_to_runs(listener, self._wanted, most=MOST_RUNS, since=since[0] if since else None)]
+        return [listen_to_runs(listener, self._wanted, most=MOST_LISTENED, since=since[0] if since else None)]
 
     def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
         """Apply a batch, and return the ids of the runs that have changed.
@@ -55,14 +52,14 @@ class LiveRuns:
 
         One of them takes the place of a run that leaves.
         """
-        return len(self.runs) >= MOST_RUNS
+        return len(self.runs) >= MOST_LISTENED
 
     @property
     def note(self) -> str:
         """A note that not all open runs are followed, or ""."""
         if not self._wanted.states or not self.is_full:
             return ""
-        return f"Only {MOST_RUNS} of the open runs are followed; changes to the others appear at the next refresh."
+        return f"Only {MOST_LISTENED} of the open runs are followed; changes to the others appear at the next refresh."
 
     def open_ids(self) -> set[str]:
         """Return the ids of the runs that have not ended."""
@@ -97,4 +94,6 @@ class LiveDocuments:
     def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
         """Return the paths of the documents that have changed."""
         self.states |= {one.path: one.fields.get("state") for one in (*batch.added, *batch.changed)}
+        for path in batch.removed:
+            self.states.pop(path, None)
         return [*(one.path for one in (*batch.added, *batch.changed)), *batch.removed]

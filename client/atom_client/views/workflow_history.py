@@ -24,7 +24,7 @@ from atom_workflows.ports import Condition, Document, Query, Store
 from atom_workflows.run_documents import run_record
 from atom_workflows.step_documents import step_record
 
-MOST_RUNS: Final = 30
+MOST_RUNS_SHOWN: Final = 30
 MOST_STEPS_READ: Final = 5_000
 """The maximum number of steps that a history reads across all of its runs."""
 

@@ -53,9 +53,9 @@ class Flaky:
 class Wrapped:
     """A listening that says nothing before `answers` is set, or reports a loss."""
 
-    def __init__(self, inner: Listening, lines: FlakyListener, answers: threading.Event) -> None:
+    def __init__(self, inner: Listening, answers: threading.Event, problem: Callable[[], str]) -> None:
         self._inner = inner
-        self._lines = lines
+        self._problem = problem
         self._answers = answers
         self._is_lost = False
 
@@ -68,9 +68,10 @@ class Wrapped:
         """Report a loss once, and its end."""
         if not self._answers.wait(within_s):
             return None
-        is_lost, self._is_lost = self._is_lost, bool(self._lines.problem)
-        if self._lines.problem:
-            return None if is_lost else Batch(problem=self._lines.problem)
+        problem = self._problem()
+        is_lost, self._is_lost = self._is_lost, bool(problem)
+        if problem:
+            return None if is_lost else Batch(problem=problem)
         return self._inner.take(min(within_s, 0.05)) or (Batch() if is_lost else None)
 
     def bookmark(self) -> Bookmark | None:
@@ -98,19 +99,22 @@ class FlakyListener:
         self.answers_after = 0
         self._runs = 0
         self.problem = ""
+        self.problem_of_items = ""
 
     def listen(self, query: Query, *, since: Bookmark | None = None) -> Listening:
         """See `listening.Listener.listen`."""
         if not query.collection.endswith("/steps"):
-            return Wrapped(self._inner.listen(query, since=since), self, self.answers)
+            return Wrapped(self._inner.listen(query, since=since), self.answers, lambda: self.problem)
         self._runs += 1
         if self._runs == self.answers_after:
             self.steps_answer.set()
-        return Wrapped(self._inner.listen(query, since=since), self, self.steps_answer)
+        return Wrapped(self._inner.listen(query, since=since), self.steps_answer, lambda: self.problem)
 
     def listen_to(self, paths: Sequence[str], *, since: Bookmark | None = None) -> Listening:
         """See `listening.Listener.listen_to`."""
-        return Wrapped(self._inner.listen_to(paths, since=since), self, self.answers)
+        is_of_items = any("[" in path for path in paths)
+        problem = (lambda: self.problem_of_items) if is_of_items else (lambda: self.problem)
+        return Wrapped(self._inner.listen_to(paths, since=since), self.answers, problem)
 
 
 class Outages:

@@ -26,7 +26,7 @@ LOST: Final = Batch(problem="Firestore does not answer: 503")
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice at once that no one watches any longer."""
-    monkeypatch.setattr(feeds_module, "_LOOK_S", 0.01)
+    monkeypatch.setattr(feeds_module, "_CHECK_S", 0.01)
 
 
 def late(*batches: Batch) -> Iterator[Batch]:

@@ -119,7 +119,7 @@ def test_a_run_that_newer_ones_push_out_stays_in_the_history(
     console: WatchedConsole, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only so many of the newest runs are listened to; the older ones still exist."""
-    monkeypatch.setattr("atom_client.views.live_runs.MOST_RUNS", 5)
+    monkeypatch.setattr("atom_client.views.live_runs.MOST_LISTENED", 5)
     world.start(chain(2))
     [run] = world.store.inner.query(Query(collection="runs"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -113,21 +112,6 @@ def test_a_run_is_read_once_to_be_found_by_its_id() -> None:
     world.run_to_end(run_id)
     nodes = len(world.steps(run_id))
     assert ask(world, f"/runs/{run_id}").reads == nodes + 1
-
-
-def test_a_list_says_how_much_it_has_read() -> None:
-    """Searches and counts are told, and not only what is listened to."""
-    world = World(script(s0={"duration": 600}))
-    for number in range(5):
-        world.start(chain(1), run_key=str(number))
-        world.clock.move(timedelta(minutes=1))
-    console = WatchedConsole(world)
-    for args in ({}, {"sort": "duration"}, {"id": "flow"}):
-        asked = world.store.reads
-        shown = console.ask("/runs", **args)
-        assert shown["reads"] == console.feeds.documents_read + world.store.reads - asked
-        assert shown["reads"] > console.feeds.documents_read
-    console.feeds.close()
 
 
 def test_a_request_that_no_document_could_hold_is_refused() -> None:
