@@ -142,6 +142,12 @@ def test_a_console_connects_only_when_its_page_is_opened() -> None:
     with LaterConsoleServer(make, token="token") as server:  # noqa: S106 (of a test)
         assert made == []
         host = server.address.removeprefix("http://").partition("/")[0]
+        # Another web page may guess the port.
+        for headers, status in (({"X-Atom-Token": "a guess"}, 401), ({"Origin": "http://evil.test"}, 403)):
+            connection = http.client.HTTPConnection(host, timeout=30)
+            connection.request("GET", "/api/runs", headers=headers)
+            assert (connection.getresponse().status, made) == (status, [])
+            connection.close()
         for _ in range(2):
             connection = http.client.HTTPConnection(host, timeout=30)
             connection.request("GET", "/api/runs", headers={"X-Atom-Token": "token"})
