@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _exit_on_signal(signum: int, _frame: FrameType | None) -> NoReturn:
-    """Exit by raising an exception, so that every open `with` block cleans up."""
+    """Exit by raising, so that every open `with` block cleans up."""
     # When a terminal closes, both the kernel and the shell may send a signal. The second must not disrupt the cleanup.
     for one in _END_SIGNALS:
         signal.signal(one, signal.SIG_IGN)

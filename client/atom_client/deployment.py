@@ -1,6 +1,7 @@
-"""The deployment that a command works on, as specified by its options or, failing that, by the environment.
+"""The deployment that a command works on.
 
-If neither names one, it is the local platform that is up in this folder.
+It is named by the command's options or, failing that, by the environment. If neither names one, it is the local
+platform that is up in this folder.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def names_no_place() -> bool:
 
 
 def adopt_platform() -> None:
-    """Add the variables of the platform that is up in this folder, if there is one, to the environment.
+    """Add the variables of this folder's platform, if any, to the environment.
 
     Google's clients read these from the process's own environment.
     """
@@ -114,7 +115,10 @@ def _is_there(file: Path) -> bool:
 
 
 def is_adopted() -> bool:
-    """Return True if the platform was found in this folder, rather than named by the environment."""
+    """Return True if the platform was found in this folder.
+
+    Returns False if the environment names it.
+    """
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(_ADOPTED))
 

@@ -1,4 +1,4 @@
-"""Explain every error in a command with one sentence that says what to do next.
+"""Explain any error in a command, and what to do about it.
 
 The second half explains what to do when Google Cloud refuses the user's own credentials.
 """
@@ -90,9 +90,9 @@ def explain(error: Exception) -> str | None:
 
 
 def is_temporary(error: Exception) -> bool:
-    """Return True if a service may answer later without human help.
+    """Return True if a service may respond later without human help.
 
-    A failed login counts, too: its token cannot be renewed while there is no network.
+    A failed login counts, too: without a network, its token cannot be renewed.
     """
     is_unavailable = isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable)
     return is_unavailable and refusal_of(error) in {None, Refusal.NO_LOGIN}
@@ -110,7 +110,7 @@ def _of_service(error: Exception) -> str:
         if host:
             where = (
                 f"Is the local platform at {host} still running? If it is not, start it with "
-                "`atom-workflows local up`, then start this command again."
+                "`atom-workflows local up`, then run this command again."
             )
         else:
             where = (
@@ -215,7 +215,7 @@ _ROLES: Final = {
     "pubsub": "roles/pubsub.editor",
     "storage": "roles/storage.objectUser",
 }
-"""Roles that are enough for all commands; docs/how-to/cloud-cli.md lists the role that each command needs."""
+"""Roles that suffice for all commands; docs/how-to/cloud-cli.md lists the role that each command needs."""
 
 _LISTS: Final = {
     "firestore": "`gcloud firestore databases list --project={project}` shows its databases; choose one with "

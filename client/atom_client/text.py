@@ -1,4 +1,4 @@
-"""Text for users: make untrusted text safe to print, and format times and counts compactly."""
+"""Make untrusted text safe to print, and format times and counts compactly."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def with_stop(text: str) -> str:
 
 
 def cut_middle(text: str, length: int, *, mark: str = "…") -> str:
-    """Cut out the middle of text that is longer than the given length.
+    """Cut out the middle of text longer than the given length.
 
     Names often differ in their last characters.
     """
@@ -103,9 +103,9 @@ def between(start: datetime | None, end: datetime | None) -> timedelta | None:
 
 
 def local_time(moment: datetime | None) -> str:
-    """Format a time as local time with its zone; return an empty string for None.
+    """Format a time as local time with its zone.
 
-    For example `2026-03-29 03:00:00 +02:00` or `2026-03-29 01:00:00 UTC`.
+    Returns an empty string for None. For example `2026-03-29 03:00:00 +02:00` or `2026-03-29 01:00:00 UTC`.
     """
     return "" if moment is None else marked_time(moment, "%Y-%m-%d %H:%M:%S")
 
@@ -122,8 +122,8 @@ def marked_time(moment: datetime, form: str) -> str:
 def mark_times() -> None:
     """Mark the times in whatever the current thread writes from now on.
 
-    A page then shows them in its reader's zone and leaves alone those that a job wrote. `clean` removes the marks, so
-    cleaned text cannot contain any.
+    A page then shows these times in its reader's zone, but leaves times that a job wrote unchanged. `clean` removes the
+    marks, so cleaned text cannot contain any.
     """
     _time_mark.set(TIME_MARK)
 
@@ -140,14 +140,14 @@ def counted(count: int, noun: str) -> str:
 
 
 def pages_text(count: int, size: int, noun: str) -> str:
-    """Return a clause about pages of this size, such as `are 3 pages of 20 runs`."""
+    """Return a clause such as `are 3 pages of 20 runs`."""
     return "is only one page" if count == 1 else f"are {count:,} pages of {counted(size, noun)}"
 
 
 def listing(names: Sequence[str], *, most: int = 5, total: int | None = None) -> str:
     """List at most `most` names, as in "`a`, `b` and 7 more".
 
-    `total` is the number of all names, if there are more than those given.
+    `total` is the number of all names, if only some of them are given.
     """
     shown = [f"`{name_of(name)}`" for name in names[:most]]
     total = len(names) if total is None else total

@@ -1,4 +1,4 @@
-"""The deployment to a Google Cloud project: a plan of resources, which gcloud carries out.
+"""The deployment to a Google Cloud project, as a plan for gcloud.
 
 `deployment` describes what is wanted, `plan` lists the resources that it needs, and `apply` and `destroy` carry the
 plan out. The package runs wherever gcloud does, so it needs only Python's standard library and the settings of Atom

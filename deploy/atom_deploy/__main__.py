@@ -59,7 +59,7 @@ def _plan(options: argparse.Namespace) -> int:
         _say(f"# workflow files read env.{name} as {value!r}")
     _say(
         "# note: STAGED is the folder that `make stage` fills, build/staged. A name in angle brackets, such as "
-        "<start-url>, stands for a value that Google Cloud gives out during the deployment; `make deploy` fills it in."
+        "<start-url>, stands for a value that Google Cloud assigns during the deployment; `make deploy` fills it in."
     )
     plan = plan_of(deployment, staged=Path("STAGED"), digests=_NO_DIGESTS)
     for resource in (one for part in plan for one in part):
@@ -90,7 +90,7 @@ def _deploy(options: argparse.Namespace) -> int:
     _say(_summary(application, deployment))
     if found.others:
         _say(
-            f"\nnote: {deployment.prefix} is also in {found.named}, where nothing is pushed any more; "
+            f"\nnote: {deployment.prefix} is also in {found.named}, where nothing is pushed anymore; "
             "`gcloud functions delete` and `gcloud scheduler jobs delete` remove it there"
         )
     return 0

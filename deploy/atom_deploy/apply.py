@@ -1,4 +1,4 @@
-"""Carry out a plan: look up each resource, create what is missing, and change what differs.
+"""Carry out a plan: create missing resources and change those that differ.
 
 Stages run one after the other, the resources of a stage in parallel. Each resource is looked up first, so applying the
 same plan again changes only what differs, and running an interrupted deployment again continues it. Values that are
@@ -34,7 +34,10 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Application:
-    """One pass over a plan. With `dry_run` nothing is changed, and the commands are printed instead."""
+    """One pass over a plan.
+
+    With `dry_run`, nothing is changed, and the commands are printed instead.
+    """
 
     gcloud: Gcloud
     project: str
@@ -109,9 +112,9 @@ class Application:
 
 
 def check_accepted(resource: Resource, found: Any, known: Known, project: str) -> None:
-    """Raise `Refused` if what was found cannot be deployed over.
+    """Raise `Refused` if the existing resource must not be changed.
 
-    The error includes the commands that would change that.
+    The error includes the commands that would resolve this.
     """
     refusal = resource.refuse(found, known)
     if refusal is None:

@@ -18,10 +18,10 @@ _SUBMITS: Final = frozenset({"deploy", "plan"})
 """The verbs for which it matters where jobs are submitted."""
 
 _MAKES: Final = frozenset({"deploy", "plan", "deployer"})
-"""The verbs that may fall back to a default region; any other verb would overlook what exists in another region."""
+"""The verbs that may fall back to a default region; any other verb would overlook resources in another region."""
 
 _HERE: Final = "us-central1"
-"""The region of a deployment that names none."""
+"""The default region of a deployment."""
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -34,15 +34,15 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
     whole = argparse.ArgumentParser(prog="atom_deploy", description="Deploys Atom Workflows to a Google Cloud project.")
     verbs = whole.add_subparsers(dest="verb", required=True)
-    staging = verbs.add_parser("stage", help="prepare the folders that are deployed")
+    staging = verbs.add_parser("stage", help="prepare the folders to deploy")
     staging.add_argument("--out", type=Path, default=STAGED, help="the output folder (default: %(default)s)")
     _add(verbs.add_parser("plan", help="print every resource and the commands that create it; run none of them"))
     deploying = _add(verbs.add_parser("deploy", help="create what is missing and change what differs"))
-    deploying.add_argument("--staged", type=Path, help="a folder that was staged before")
+    deploying.add_argument("--staged", type=Path, help="a folder staged earlier")
     deploying.add_argument(
         "--own-runner",
         action="store_true",
-        help="replace the Task Runner that jobs are submitted to by the deployment's own",
+        help="replace the Task Runner in use with the deployment's own",
     )
     removing = _add(verbs.add_parser("destroy", help="remove everything except the data"), region="")
     removing.add_argument(
@@ -61,7 +61,7 @@ def deployment(options: argparse.Namespace) -> Deployment:
     """
     if not options.region and options.verb not in _MAKES:
         raise DeployProblem(
-            "REGION is not set, and only that region is searched for the functions and the tick: "
+            "REGION is not set; it is the only region searched for the functions and the tick: "
             f"`gcloud functions list --project={options.project or 'PROJECT'}` shows where they are"
         )
     return Deployment(
@@ -111,7 +111,7 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
         action="append",
         default=[],
         metavar="PREFIX",
-        help="the beginning of images that jobs may run, instead of the default: the project's Artifact Registry",
+        help="the prefix of images that jobs may run (default: the project's Artifact Registry)",
     )
     verb.add_argument("--runner-spot", action="store_true", help="run Batch jobs on Spot VMs")
     verb.add_argument(
@@ -126,11 +126,14 @@ def _add(verb: argparse.ArgumentParser, *, region: str = _HERE) -> argparse.Argu
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a further setting of the functions"
     )
     verb.add_argument(
-        "--env", action="append", default=[], metavar="NAME=VALUE", help="a text that workflow files read as env.NAME"
+        "--env", action="append", default=[], metavar="NAME=VALUE", help="a value that workflow files read as env.NAME"
     )
-    verb.add_argument("--runtime", default="python313", help="of the functions (default: %(default)s)")
+    verb.add_argument("--runtime", default="python313", help="the functions' runtime (default: %(default)s)")
     verb.add_argument(
-        "--max-instances", type=_instances, default=MAX_INSTANCES, help="of each function (default: %(default)s)"
+        "--max-instances",
+        type=_instances,
+        default=MAX_INSTANCES,
+        help="the maximum number of instances of each function (default: %(default)s)",
     )
     verb.add_argument("--alerts", action="store_true", help="create the alert policies")
     verb.add_argument("--alert-email", default="", help="an e-mail address for the alerts; a channel is created for it")

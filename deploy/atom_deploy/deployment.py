@@ -1,4 +1,4 @@
-"""The options of a deployment, and the names and limits that follow from them."""
+"""A deployment's options, and the names and limits that follow from them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,16 @@ MAX_ACK_DEADLINE_S: Final = 600
 """The longest that Pub/Sub waits for a push to be answered."""
 
 _GUESSABLE_BYTES: Final = 24
-"""A shorter token of letters and digits could be found by trying all of them, or the ones that people choose."""
+"""A shorter token of letters and digits could be guessed by trying all of them, or the ones people tend to choose."""
 
 _ANSWER_S: Final = 10
 """How much longer the acknowledgement deadline is than the timeout; otherwise an event could be handled twice."""
 
 _AFTER_BURST_S: Final = 90
-"""A burst's last calls end within ten seconds, their results are published within thirty, and a start may be cold."""
+"""A burst's last calls end within ten seconds.
+
+Their results are published within thirty, and there may be a cold start.
+"""
 
 RUNNER_URL: Final = "<runner-url>"
 """The placeholder for the URL of the deployment's own Task Runner."""
@@ -85,7 +88,7 @@ _PATTERNS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """The limits of a function's instances, and how many requests each handles at a time."""
+    """A function's limits, and how many requests an instance handles at once."""
 
     timeout_s: int
     concurrency: int
@@ -96,17 +99,21 @@ class Shape:
 
     @property
     def ack_deadline_s(self) -> int:
-        """Seconds until Pub/Sub gives up waiting, which is longer than the function's timeout if possible."""
+        """Seconds until Pub/Sub gives up waiting.
+
+        This is longer than the function's timeout if possible.
+        """
         return min(self.timeout_s + _ANSWER_S, MAX_ACK_DEADLINE_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One installation in one project; names of everything in it begin with `prefix`.
+    """One installation in one project.
 
-    `environment` holds further settings of the functions. `task_runner_service` is the Cloud Run service that serves
-    the URL, which the functions are then allowed to call. Without a URL, the deployment has a Task Runner of its own,
-    the runner function. Raises a `DeployProblem` that names what is wrong.
+    The names of everything in it begin with `prefix`. `environment` holds further settings of the functions.
+    `task_runner_service` is the Cloud Run service that serves the URL, which the functions are then allowed to call.
+    Without a URL, the deployment has a Task Runner of its own, the runner function. Raises a `DeployProblem` that names
+    what is wrong.
     """
 
     project: str
@@ -162,8 +169,8 @@ class Deployment:
         """Raise `DeployProblem` for an option that the deployment's Task Runner cannot have."""
         if _is_loopback(self.task_runner_url):
             raise DeployProblem(
-                f"TASK_RUNNER_URL is {self.task_runner_url!r:.100}, which in Google Cloud is the machine of the "
-                "function itself, not yours; give a URL that can be reached from there, such as "
+                f"TASK_RUNNER_URL is {self.task_runner_url!r:.100}, which in Google Cloud is the "
+                "function's own machine, not yours; give a URL that can be reached from there, such as "
                 "https://runner-abc.a.run.app"
             )
         given = {"--token-file": self.token_file, "--task-runner-service": self.task_runner_service}
@@ -173,7 +180,7 @@ class Deployment:
         for prefix in self.runner_images:
             if not is_image_prefix(prefix):
                 raise DeployProblem(
-                    f"--runner-images is {prefix!r:.100}, but must be the beginning of images with their registry, "
+                    f"--runner-images is {prefix!r:.100}, but must be an image prefix with its registry, "
                     "such as europe-docker.pkg.dev/my-project/images/ or docker.io/library/"
                 )
         if self.has_runner:
@@ -228,7 +235,10 @@ class Deployment:
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
-        """The shape of each function. Only what people or other functions call is reachable from outside."""
+        """The shape of each function.
+
+        Only what people or other functions call is reachable from outside.
+        """
         checker_s = round(self.settings.burst.total_seconds()) + _AFTER_BURST_S
         most = self.max_instances
         return MappingProxyType(
@@ -260,7 +270,7 @@ class Deployment:
         return f"{self.project.replace(':', '-').replace('.', '-')}-{self.prefix}"
 
     def name_of_bucket(self, place: str) -> str:
-        """Return the bucket of the workflows, of the jobs' outputs, or of the builds' sources."""
+        """Return the bucket of workflows, jobs' outputs or builds' sources."""
         others = {"outputs-bucket": "outputs", "build-bucket": "build"}
         return self.bucket_name if place == "bucket" else f"{self._bucket_prefix}-{others[place]}"
 
@@ -271,10 +281,10 @@ class Deployment:
 
     @property
     def token_digest(self) -> str:
-        """A digest that distinguishes fixed tokens without revealing them; empty if none is used.
+        """A digest that distinguishes fixed tokens without revealing them.
 
-        The digest is put into labels, which many people may read. A short token could be guessed from its digest, so it
-        gets a random digest in each process instead, and is deployed again each time.
+        Empty if no token is used. The digest is put into labels, which many people may read. A short token could be
+        guessed from its digest, so it gets a random digest in each process instead, and is deployed again each time.
         """
         return _salted_digest(_read_token(self.token_file), f"{self.project}/{self.prefix}") if self.token_file else ""
 

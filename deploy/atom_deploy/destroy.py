@@ -1,4 +1,7 @@
-"""Remove a deployment, last stage first. Resources that hold data are kept unless their removal is requested."""
+"""Remove a deployment, last stage first.
+
+Resources that hold data are kept unless their removal is requested.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run gcloud commands, classify their failures, and retry those that only need time."""
+"""Run gcloud commands, classify failures, and retry those that need time."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ _NOT_LOGGED_IN: Final = re.compile(
 
 _ADVICE: Final[Mapping[str, str]] = {
     r"SERVICE_DISABLED|has not been used in project": (
-        "an API is not enabled, or was only just enabled; wait some minutes, then run the same command again"
+        "an API is not enabled, or was only just enabled; wait a few minutes, then run the same command again"
     ),
     _TOO_MANY_INSTANCES: (
-        "the region's quota of processors does not allow so many instances of a function; deploy with "
-        "OPTIONS='--max-instances=N', N being at most what gcloud names above, or ask for more: "
+        "the region's quota of processors does not allow that many instances of a function; deploy with "
+        "OPTIONS='--max-instances=N', where N is at most the number above, or ask for more: "
         "https://cloud.google.com/run/quotas"
     ),
     r"billing": "link a billing account to the project: https://console.cloud.google.com/billing/linkedaccount",
@@ -87,7 +87,7 @@ _ADVICE: Final[Mapping[str, str]] = {
         "includes them; or deploy without --alerts"
     ),
     r"constraints/gcp\.resourceLocations|violates constraint|resource location": (
-        "the organisation allows only some locations; name one of them as REGION, and as --database-location"
+        "the organization allows only some locations; name one of them as REGION, and as --database-location"
     ),
     r"location constraint|(invalid|unknown|unsupported) (location|region)|"
     r"\blocation [^\n/]*\bnot (found|valid|supported)|not a valid (location|region)|Could not find (location|region)": (
@@ -103,7 +103,10 @@ _ADVICE: Final[Mapping[str, str]] = {
 
 
 class Gcloud(Protocol):
-    """Runs commands. Raises `Missing` if the resource does not exist, and `CommandFailed` for the rest."""
+    """Runs commands.
+
+    Raises `Missing` if the resource does not exist, and `CommandFailed` for other failures.
+    """
 
     def look(self, command: Command) -> Any:
         """Return the output of a command that changes nothing."""
@@ -122,7 +125,7 @@ class Gcloud(Protocol):
 
 
 class InstalledGcloud:
-    """The gcloud on this machine, for one project, with the account that it is logged in to."""
+    """This machine's gcloud, for one project, with its logged-in account."""
 
     def __init__(
         self,

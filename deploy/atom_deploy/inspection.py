@@ -1,4 +1,7 @@
-"""Compare a project with the plan, without changing it, and list the commands that would fix the differences."""
+"""Compare a project with the plan, and list commands that fix differences.
+
+The project is not changed.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A compared resource. `detail` explains its state; `fix` is empty if only a deployment can fix it."""
+    """A compared resource.
+
+    `detail` explains its state; `fix` is empty if only a deployment can fix it.
+    """
 
     kind: str
     name: str

@@ -1,4 +1,7 @@
-"""The plan: all resources of a deployment, in stages. Resources of the same stage do not depend on each other."""
+"""The plan: all resources of a deployment, in stages.
+
+Resources of the same stage do not depend on each other.
+"""
 
 from __future__ import annotations
 

@@ -9,15 +9,18 @@ _LOGIN_LINES: Final = 3
 
 
 class DeployProblem(Exception):
-    """Says what is wrong, where, and what to do next; it is printed without a traceback."""
+    """Says what is wrong, where, and what to do next.
+
+    It is printed without a traceback.
+    """
 
 
 class WrongRegion(DeployProblem):
-    """The region that was given does not exist, or is not where the deployment is."""
+    """The given region does not exist, or the deployment is elsewhere."""
 
 
 class Refused(DeployProblem):
-    """The deployment cannot use an existing resource until a person has changed it."""
+    """An existing resource cannot be used until a person changes it."""
 
 
 class CommandFailed(DeployProblem):
@@ -30,7 +33,7 @@ class CommandFailed(DeployProblem):
 
 
 class Exists(CommandFailed):
-    """The resource to create exists already: someone else was faster or uses its name."""
+    """The resource already exists: someone created it first or uses its name."""
 
 
 class Missing(CommandFailed):
@@ -38,7 +41,10 @@ class Missing(CommandFailed):
 
 
 class NotLoggedIn(DeployProblem):
-    """Every command fails until someone logs in, so the message starts with the login and quotes gcloud briefly."""
+    """Every command fails until someone logs in.
+
+    The message therefore starts with how to log in, and quotes gcloud only briefly.
+    """
 
     def __init__(self, output: str) -> None:
         super().__init__(

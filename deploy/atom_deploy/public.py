@@ -1,4 +1,4 @@
-"""Refuse public resources: no part of a deployment may be public, even if a person has made it public."""
+"""Refuse public resources, even if a person has made them public."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def refuse_public_bucket(bucket: Any, _known: Known) -> Refusal | None:
     url = f"gs://{bucket.get('name', 'BUCKET')}"
     fix = ("storage", "buckets", "update", url, "--public-access-prevention", "--uniform-bucket-level-access")
     return Refusal(
-        reason=f"it is public by its access control lists, to {' and '.join(public)}. Change that, then deploy again",
+        reason=f"it is public: its access control lists name {' and '.join(public)}. Change that, then deploy again",
         fix=(fix,),
     )

@@ -45,7 +45,7 @@ class Places:
 
     @property
     def is_only_elsewhere(self) -> bool:
-        """True if the functions are only in regions other than the given one."""
+        """True if the functions are only in other regions."""
         return bool(self.others) and not self.is_here
 
     @property

@@ -1,8 +1,8 @@
-"""A resource of the plan as a value: the commands that look it up, create it, fix what differs, and remove it.
+"""A resource of the plan as a value, with its gcloud commands.
 
-A command is the words after `gcloud`. Names in angle brackets, such as `<start-url>`, are placeholders for values that
-are known only once another resource has been looked up; the `learns` of that resource says where in the answer to find
-them.
+They look it up, create it, fix what differs, and remove it. A command is the words after `gcloud`. Names in angle
+brackets, such as `<start-url>`, are placeholders for values that are known only once another resource has been looked
+up; the `learns` of that resource says where in the answer to find them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PLACEHOLDER: Final = re.compile(r"<([a-z][a-z-]*)>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A condition on an existing resource, and the command that makes it true.
+    """A condition on an existing resource, and the command to fix it.
 
     `undo` reverts the fix, for a removal that keeps the resource itself.
     """
@@ -34,9 +34,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A property of an existing resource that a deployment never changes by itself, so a person has to decide.
+    """A property of an existing resource that only a person may change.
 
-    `fix` are the commands that change it, if commands can.
+    `fix` holds the commands that change it, if there are any.
     """
 
     reason: str
@@ -50,7 +50,7 @@ def accept_all(_found: Any, _known: Known) -> Refusal | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """A part of a deployment, and the commands that look it up, create it and remove it."""
+    """A part of a deployment, and its look, create and remove commands."""
 
     kind: str
     name: str

@@ -22,7 +22,7 @@ RUN_BATCH: Final = "roles/batch.jobsEditor"
 REPORT_TO_BATCH: Final = "roles/batch.agentReporter"
 
 CLOUD_RUN_JOBS: Final = "cloud-run-jobs"
-"""A custom role of the project, since Google's role that creates jobs of Cloud Run can also change its services."""
+"""A custom role of the project, since Google's role for creating Cloud Run jobs can also change services."""
 
 CLOUD_RUN_PERMISSIONS: Final = (
     *(f"run.jobs.{verb}" for verb in ("create", "delete", "get", "list", "run")),
@@ -43,7 +43,7 @@ RUNNER_IDENTITIES: Final = {
     "runner": "the runner function",
     "jobs": "the jobs that the runner function starts",
 }
-"""The further accounts of a deployment that has a Task Runner of its own."""
+"""The additional accounts of a deployment with its own Task Runner."""
 
 PUBSUB_AGENT: Final = "pubsub-agent"
 STORAGE_AGENT: Final = "storage-agent"
@@ -93,7 +93,7 @@ GRANTS: Final = (
     _stores("dispatcher", "commits claims, jobs and outcomes; reads steps"),
     *_publishes(
         "dispatcher",
-        start="has a run seeded that waited for a place in its group, or reset for a retry",
+        start="has a run seeded once its group has a place for it, or reset for a retry",
         steps="publishes released steps as ready",
         tick="triggers the checker for a job that was submitted or is to be stopped",
         events=_CHANGES,
@@ -106,7 +106,7 @@ GRANTS: Final = (
     _stores("checker", "queries the steps that are due; commits its lease and repairs"),
     *_publishes(
         "checker",
-        start="publishes `run.scheduled` for a schedule that is due, and `run.seed` for a run that is half seeded",
+        start="publishes `run.scheduled` for a due schedule, and `run.seed` for a half-seeded run",
         steps="publishes outcomes, and steps to repair",
         tick="hands pages of due steps to other instances, and the rest of its work to another burst",
         events=_CHANGES,
@@ -139,15 +139,15 @@ GRANTS: Final = (
 RUNNER_GRANTS: Final = (
     Grant(to="dispatcher", role=INVOKE, on="function runner", call="POST /job, GET /jobstatus, DELETE /job"),
     Grant(to="checker", role=INVOKE, on="function runner", call="GET /jobstatus, DELETE /job"),
-    Grant(to="push", role=INVOKE, on="function runner", call="POSTs a notice of Batch"),
-    Grant(to="runner", role=RUN_BATCH, on="project", call="creates, shows and cancels jobs of Batch"),
-    Grant(to="runner", role=CLOUD_RUN_JOBS, on="project", call="creates, shows, cancels and deletes jobs of Cloud Run"),
+    Grant(to="push", role=INVOKE, on="function runner", call="POSTs a notice from Batch"),
+    Grant(to="runner", role=RUN_BATCH, on="project", call="creates, shows and cancels Batch jobs"),
+    Grant(to="runner", role=CLOUD_RUN_JOBS, on="project", call="creates, shows, cancels and deletes Cloud Run jobs"),
     Grant(to="runner", role=ACT_AS, on="account jobs", call="has jobs run as that account"),
     Grant(
         to="runner",
         role=READ_IMAGES,
         on="project",
-        call="creates a job of Cloud Run, whose image it has to be able to read",
+        call="creates a Cloud Run job, whose image it must be able to read",
     ),
     Grant(to="runner", role=USE_OBJECTS, on="outputs-bucket", call="reads the outputs of jobs, and deletes old ones"),
     Grant(to="runner", role=PUBLISH, on="topic jobs", call="publishes the hint that a job has ended"),
@@ -157,7 +157,7 @@ RUNNER_GRANTS: Final = (
     Grant(to="jobs", role=USE_OBJECTS, on="outputs-bucket", call="mounts the bucket, and writes the outputs of a job"),
     Grant(to="jobs", role=PUBLISH, on="topic batch-notices", call="Batch publishes the end of a job as this account"),
 )
-"""The further grants of a deployment that has a Task Runner of its own."""
+"""The additional grants of a deployment with its own Task Runner."""
 
 GRANTER: Final = "roles/resourcemanager.projectIamAdmin"
 LOG_ALERTS: Final = "log-alerts"

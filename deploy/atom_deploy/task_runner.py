@@ -1,4 +1,4 @@
-"""The Task Runner that a deployment uses at the moment, as its functions say."""
+"""The Task Runner that a deployment currently uses, according to its functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from atom_deploy.resources.functions import DIGEST_LABEL, RUNNER
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _InUse:
-    """The URL to which jobs are submitted, "" if nothing is deployed, and whether it is that of the own runner."""
+    """The URL to which jobs are submitted, "" if nothing is deployed, and whether it is the own runner's."""
 
     url: str
     is_own: bool
@@ -24,7 +24,7 @@ class _InUse:
 def uses_own_runner(deployment: Deployment, gcloud: Gcloud) -> bool:
     """Return True if the deployment's own Task Runner is in use.
 
-    Its function may be gone all the same.
+    Even so, its function may be gone.
     """
     return _find_in_use(deployment, gcloud).is_own
 
@@ -67,7 +67,7 @@ def _looks_own(deployment: Deployment, url: str) -> bool:
     """Return True if a URL can be that of the runner function, which is gone.
 
     A service of Cloud Run has the address NAME-HASH-REGION.a.run.app or NAME-PROJECT_NUMBER.REGION.run.app. Other
-    services, whose names only begin like the function's, have more parts.
+    services, whose names merely begin with the function's name, have more parts.
     """
     name = re.escape(deployment.name(RUNNER))
     return re.fullmatch(rf"https://{name}-([a-z0-9]+-[a-z]+\.a|[0-9]+\.[a-z0-9-]+)\.run\.app/?", url) is not None

@@ -93,7 +93,7 @@ class HttpProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        """Discard the answers that were still to be sent."""
+        """Discard the answers not yet sent."""
         if self._delayed is not None:
             self._delayed.cancel()
         self._transport = None
@@ -158,8 +158,8 @@ class HttpProtocol(asyncio.Protocol):
 class Connections:
     """The open connections of a server, of which there are at most `most`.
 
-    One that sends no complete request within `idle_s` is closed, and so is the one that has been idle for the longest
-    if another one comes: strangers cannot keep others out by holding connections.
+    A connection that sends no complete request within `idle_s` is closed, and so is the longest-idle one if another
+    arrives: strangers cannot keep others out by holding connections.
     """
 
     def __init__(self, *, most: int, idle_s: float) -> None:
@@ -185,7 +185,7 @@ class Connections:
 
 
 class BoundedProtocol(HttpProtocol):
-    """A connection that is one of a limited number."""
+    """A connection that counts toward a limit."""
 
     def __init__(self, handler: Handler, connections: Connections) -> None:
         self._connection: asyncio.Transport | None = None
@@ -207,7 +207,7 @@ class BoundedProtocol(HttpProtocol):
         self._connections.note(self._connection)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it no longer."""
+        """Stop counting the connection."""
         super().connection_lost(exc)
         if self._connection is not None:
             self._connections.forget(self._connection)

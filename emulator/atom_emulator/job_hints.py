@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def write_address(path: Path, *, pubsub_url: str, project: str) -> None:
-    """Write where the topic is, for the Task Runners that were given this path.
+    """Write the topic's address, for the Task Runners that were given this path.
 
     `pubsub_url` is the address of Pub/Sub's REST API. A reader never sees half of the file.
     """
@@ -60,7 +60,7 @@ class JobHints:
     def _try_to_publish(self, ended: Sequence[JobEnded]) -> str:
         """Publish hints in one request, which is repeated once.
 
-        Returns the reason if that was in vain.
+        Returns the reason if both attempts failed.
         """
         reason = ""
         for pause_s in _PAUSES_S:

@@ -80,7 +80,7 @@ def _ask_kernel(port: int, connected_to: int) -> tuple[int, int] | None:
 
 
 def _search_lists(port: int, connected_to: int) -> tuple[int, int] | None:
-    """Return the same from the lists of all connections."""
+    """Look up the owner and the inode in the lists of all connections."""
     here, there = f"{_LOOPBACK}:{connected_to:04X}", f"{_LOOPBACK}:{port:04X}"
     for file in _CONNECTIONS:
         # A machine without IPv6 does not have the second file.

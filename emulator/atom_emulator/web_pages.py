@@ -1,4 +1,7 @@
-"""Refuse requests from web pages: the local platform requires no credentials, so any page could use it."""
+"""Refuse requests from web pages.
+
+The local platform requires no credentials, so any page could use it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from atom_workflows import web_pages
 from atom_workflows.hosts import THIS_MACHINE, is_this_machine
 
 LOCAL_HOSTS: Final = frozenset(f"[{name}]" if ":" in name else name for name in THIS_MACHINE)
-"""The names of a server that listens on this machine only, in the form of the header `Host`."""
+"""The names of a server that listens only on this machine, as they appear in the `Host` header."""
 
 
 def explain_refusal(headers: Mapping[str, str], *, bound_to: str) -> str:

@@ -1,4 +1,4 @@
-"""The checker function: on each tick, it processes every step that is due, and on a hint, it polls one job."""
+"""The checker function, which handles due steps and hints about jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dispatcher function: it submits ready steps and applies the outcomes of attempts that have ended."""
+"""The dispatcher function, which submits ready steps and applies outcomes of attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start function: it turns a start message, an uploaded file or an HTTP call into a run."""
+"""The start function, which turns messages, uploads and HTTP calls into runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The composition root: the real adapters, created once in each process, on first use.
+"""The composition root: the real adapters, created once per process on demand.
 
 They are created lazily because gunicorn loads a function before it forks, and gRPC channels must not cross a fork.
 """

@@ -1,4 +1,4 @@
-"""Read JSON from outside within limits on its depth and its number of values.
+"""Read JSON from outside, limiting its depth and number of values.
 
 Python's own JSON reader is recursive, so the depth that it can read depends on Python's version and on the caller. It
 also needs at least 20 bytes of memory for each byte of text such as `[[],[],...`. Text that exceeds the limits is

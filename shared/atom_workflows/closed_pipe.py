@@ -1,6 +1,7 @@
-"""End a program quietly when the reader of its output has gone away, as in `make plan | head`.
+"""End a program quietly when the reader of its output goes away.
 
-This module uses only the standard library, for programs that run where nothing else is installed.
+An example is `make plan | head`. This module uses only the standard library, for programs that run where nothing else
+is installed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Load a function's modules quickly, and keep the garbage collector away from them afterwards.
+"""Load a function's modules quickly, and hide them from the garbage collector.
 
 Loading Google's client libraries creates a hundred thousand objects that live as long as the process. While they are
-being created, the collector keeps examining them in vain, which is a tenth of a cold start's processor time. Later, it
-would examine them again in the middle of requests.
+being created, the collector keeps examining them in vain, which takes up a tenth of a cold start's processor time.
+Later, it would examine them again in the middle of requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The documents: their paths, their schemas, and what the conversion of all of them shares.
+"""The documents: their paths, their schemas, and shared conversion code.
 
 `runs/{run_id}` holds a run, and `runs/{run_id}/steps/{step_id}` a node of its compiled graph. `control/checker` holds
 the lease for the checker's burst, and `control/round` the position at which the next page of a round begins. Fields
@@ -58,7 +58,7 @@ def run_path(run_id: str) -> str:
 
 
 def group_path(group_id: str) -> str:
-    """Return the path of the document that guards the places of a group of runs."""
+    """Return the path of the document that guards a group's places."""
     return f"{GROUPS}/{group_id}"
 
 
@@ -125,7 +125,7 @@ def estimate_bytes(value: Any) -> int:
 
 
 def changes_fields(changes: Sequence[UserChange], latest: UserChange | None = None) -> dict[str, Any]:
-    """Return the stored field for the changes that people made, including the latest one.
+    """Return the stored field for people's changes, including the latest one.
 
     Returns nothing if no one made any. Like a field's default, an empty reason is not stored.
     """
@@ -140,7 +140,7 @@ def changes_fields(changes: Sequence[UserChange], latest: UserChange | None = No
 
 
 def read_changes(stored: Fields) -> tuple[UserChange, ...]:
-    """Read the changes that people made to a run, or to a file's schedules."""
+    """Read people's changes to a run or to a file's schedules."""
     found = stored.get("changes")
     if not found:
         return ()

@@ -14,7 +14,7 @@ class AtomWorkflowsError(Exception):
 
 
 class Remedy(NamedTuple):
-    """What a person can do instead: in the words of the command line, and in those of an HTTP request."""
+    """What to do instead, worded for the command line and for HTTP."""
 
     command: str
     http: str
@@ -23,7 +23,7 @@ class Remedy(NamedTuple):
 class NotAllowed(AtomWorkflowsError, ValueError):
     """What a person asked for is not possible.
 
-    `by_http` is the error's text for a caller by HTTP. It differs from that for the command line if there is a remedy.
+    `by_http` is the error's text for HTTP callers. It differs from the command line's text if there is a remedy.
     """
 
     def __init__(self, reason: str, *, remedy: Remedy | None = None) -> None:
@@ -69,7 +69,10 @@ class Conflict(StoreError):
 
 
 class NotStorable(StoreError, ValueError):
-    """The store can never hold the document: it is too large, or contains a value of an unsupported type."""
+    """The store can never hold the document.
+
+    It is too large, or contains a value of an unsupported type.
+    """
 
 
 class StoreUnavailable(StoreError, ConnectionError):
@@ -85,7 +88,10 @@ class TaskRunnerError(AtomWorkflowsError):
 
 
 class JobRefused(TaskRunnerError):
-    """A submission was refused permanently: it started nothing, and the same request can never succeed."""
+    """A submission was refused permanently.
+
+    It started nothing, and the same request can never succeed.
+    """
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"the Task Runner refused the job with HTTP {status}: {text}")
@@ -94,7 +100,9 @@ class JobRefused(TaskRunnerError):
 
 
 class JobConflict(JobRefused):
-    """HTTP 409 from the Task Runner: this call started nothing, but an earlier one with the same key may have.
+    """HTTP 409 from the Task Runner.
+
+    This call started nothing, but an earlier one with the same key may have.
 
     `retry_after_s` is the server's Retry-After in seconds, if it sent one.
     """
@@ -125,7 +133,7 @@ class JobUnknown(TaskRunnerError, LookupError):
 
 
 class LookupUnsupported(TaskRunnerError, NotImplementedError):
-    """The Task Runner cannot find a job by the key of its submission."""
+    """The Task Runner does not support finding a job by its key."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -133,7 +141,7 @@ class LookupUnsupported(TaskRunnerError, NotImplementedError):
 
 
 class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
-    """The Task Runner gave no usable response, but may have done what was requested.
+    """The Task Runner gave no usable response, but may have acted.
 
     `status` is the HTTP status of the response, if there was one; `retry_after_s` is the server's Retry-After in
     seconds, if it sent one.
@@ -147,9 +155,10 @@ class TaskRunnerUnavailable(TaskRunnerError, ConnectionError):
 
 
 class RequestNotAccepted(TaskRunnerUnavailable):
-    """The Task Runner did nothing, because there was no connection or because it asked for a retry later.
+    """The Task Runner did nothing.
 
-    `is_busy` is True if it responded that it has no capacity at the moment (HTTP 429).
+    There was no connection, or the Task Runner asked for a later retry. `is_busy` is True if it responded that it has
+    no capacity at the moment (HTTP 429).
     """
 
     def __init__(self, reason: str, *, retry_after_s: float | None = None, is_busy: bool = False) -> None:
@@ -178,7 +187,7 @@ class SourceUnavailable(SourceError, ConnectionError):
 
 
 class NewerVersion(AtomWorkflowsError):
-    """A newer version wrote data in a form that this version would misread. Leave the data to the newer version."""
+    """A newer version wrote data that this version would misread. Leave the data to the newer version."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} was written by a newer version: {reason}")
@@ -204,7 +213,7 @@ class JsonTooLarge(AtomWorkflowsError, ValueError):
 
 
 class MalformedEvent(AtomWorkflowsError, ValueError):
-    """An event that can never be handled; it is kept as a dead letter and acknowledged."""
+    """An event can never be handled. It is kept as a dead letter and acknowledged."""
 
 
 class NotJson(MalformedEvent):
@@ -226,7 +235,10 @@ class BodyTooLarge(MalformedEvent):
 
 
 class HintNotHandled(AtomWorkflowsError):
-    """A hint that a job has ended came too early, or there are too many hints; the hint should be redelivered."""
+    """A hint cannot be handled yet and should be redelivered.
+
+    It came too early, or there are too many hints.
+    """
 
 
 class RunNotFound(AtomWorkflowsError, LookupError):
@@ -242,11 +254,14 @@ class RunStateError(NotAllowed):
 
 
 class RunContended(RunStateError):
-    """The run kept changing while it was being updated, so the request should be repeated."""
+    """The run kept changing during the update; the request should be repeated."""
 
 
 class DefinitionUnusable(AtomWorkflowsError, ValueError):
-    """The stored definition of a partly seeded run is missing, damaged, or not valid in this version."""
+    """The stored definition of a partly seeded run cannot be used.
+
+    It is missing, damaged, or not valid in this version.
+    """
 
 
 class SettingsError(AtomWorkflowsError, ValueError):
@@ -261,7 +276,7 @@ class SettingsError(AtomWorkflowsError, ValueError):
 
 
 class ExpressionError(AtomWorkflowsError, ValueError):
-    """There is a fault in an expression, a type or a value; `suggestion` is empty if there is no advice."""
+    """An expression, a type or a value has a fault. `suggestion` is empty if there is no advice."""
 
     def __init__(self, message: str, *, suggestion: str = "") -> None:
         # Messages quote names and text from users, which may contain line breaks or control characters.
@@ -292,7 +307,7 @@ class MissingMember(EvaluationError, LookupError):
 
 
 class OverBudget(EvaluationError):
-    """An expression takes too many evaluation steps, or produces a value that is too large."""
+    """An expression takes too many steps or produces too large a value."""
 
 
 class TypeNotationError(ExpressionError):
@@ -328,7 +343,7 @@ class CronError(AtomWorkflowsError, ValueError):
 
 
 class ScheduleNotFound(AtomWorkflowsError, LookupError):
-    """The file has no schedules to pause or resume: none were ever uploaded, or the file was deleted."""
+    """The file has no schedules to pause or resume. None were ever uploaded, or the file was deleted."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -382,7 +397,10 @@ class JobNotFound(AtomWorkflowsError, LookupError):
 
 
 class TransitionError(AtomWorkflowsError, LookupError):
-    """The transition table has no matching row, because of a defect or because someone else wrote the document."""
+    """The transition table has no matching row.
+
+    There is a defect, or someone else wrote the document.
+    """
 
     def __init__(self, kind: str, state: str, event: str) -> None:
         super().__init__(f"a {kind} in state {state} cannot {event}")

@@ -1,4 +1,7 @@
-"""The names of this machine, which are trusted in some places where other host names are not."""
+"""Host names that refer to this machine.
+
+They are trusted in some places where other host names are not.
+"""
 
 from __future__ import annotations
 

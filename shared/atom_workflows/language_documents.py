@@ -1,6 +1,6 @@
 """How documents store what a workflow file says.
 
-That is policies, templates, conditions, types, loops, groups and deadlines.
+This covers policies, templates, conditions, types, loops, groups and deadlines.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The port for showing documents live: a listener receives changes instead of polling for them.
+"""The port for showing documents live.
 
-No deployed function listens. Each document sent to a listener is billed as a read.
+A listener receives changes instead of polling for them. No deployed function listens. Each document sent to a listener
+is billed as a read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from atom_workflows.ports import Document, Query
 class Batch(NamedTuple):
     """What has changed since the previous batch.
 
-    Applied in order, batches yield all documents as they were at `read_time`. No commit is included only in part.
+    Applied in order, batches yield all documents as they were at `read_time`. A commit is included in full or not at
+    all.
     """
 
     added: Sequence[Document] = ()
@@ -36,18 +38,24 @@ class Batch(NamedTuple):
 
 
 class Bookmark(NamedTuple):
-    """A place to resume from: the documents of all batches taken so far, without their fields."""
+    """A position from which to resume listening.
+
+    It contains the documents of all batches taken so far, without their fields.
+    """
 
     token: bytes
     versions: Mapping[str, int]
 
 
 class Listening(Protocol):
-    """A subscription to a query or to some documents, until it is closed. Safe to use from several threads."""
+    """A subscription to a query or to some documents.
+
+    It lasts until it is closed. Safe to use from several threads.
+    """
 
     @property
     def documents_read(self) -> int:
-        """How many documents have been sent so far; each is billed as a read."""
+        """The number of documents sent so far, each billed as a read."""
         ...
 
     def take(self, within_s: float) -> Batch | None:
@@ -66,10 +74,11 @@ class Listening(Protocol):
         ...
 
     def bookmark(self) -> Bookmark | None:
-        """Return where to resume after the batches taken so far.
+        """Return a bookmark from which to resume.
 
-        It is None before the first. A caller that keeps these documents and resumes within 30 minutes is sent only what
-        has changed. Later, or on another server, everything is sent again, but only actual changes are returned.
+        It comes after all batches taken so far, and is None before the first one. A caller that keeps these documents
+        and resumes within 30 minutes is sent only what has changed. After that time, or on another server, everything
+        is sent again, but only actual changes are returned.
         """
         ...
 
@@ -89,9 +98,9 @@ class Listener(Protocol):
 
         `since` is a bookmark of the same query. Batches have no order; sort the documents if that matters.
 
-        If the query selects fields, the documents of all batches have only these. The first ones are read without the
-        others, so large fields are sent only with a document that changes. A document may be reported as changed
-        although none of these fields has.
+        If the query selects fields, the documents in all batches have only these fields. The initial documents are read
+        without the other fields, so large fields are sent only when a document changes. A document may be reported as
+        changed although none of the selected fields has changed.
         """
         ...
 

@@ -1,9 +1,9 @@
-"""Log each decision as one JSON line on stdout, in the format that Cloud Logging reads.
+"""Log each decision as one JSON line on stdout.
 
-`severity` and `message` are Cloud Logging's own fields; `action` is the decision's stable name, which is used to search
-logs and to count events for metrics. The id of the event being handled is added to every line, as is the trace of its
-request, so that Cloud Logging shows the line together with that request. Tokens are never logged, nor is anything that
-contains one.
+The lines are in the format that Cloud Logging reads. `severity` and `message` are Cloud Logging's own fields; `action`
+is the decision's stable name, which is used to search logs and to count events for metrics. The id of the event being
+handled is added to every line, as is the trace of its request, so that Cloud Logging shows the line together with that
+request. Tokens are never logged, nor is anything that contains one.
 
 ERROR is for problems that need a person's attention: a run that failed, is invalid or cannot continue, an event that
 was given up on, or a defect. WARNING is for problems that the system repairs by itself, and for events that cannot be

@@ -1,4 +1,4 @@
-"""The ports: everything that the coordinator needs from the outside world, and every promise it relies on.
+"""The ports: everything that the coordinator needs from the outside world.
 
 Each port has one contract suite in `tests/contract/`, which every implementation passes: the adapters for the real
 services and the in-process implementations of the local platform. The coordinator relies only on the promises
@@ -36,7 +36,10 @@ Version: TypeAlias = object
 
 
 class Document(NamedTuple):
-    """A stored document as it was read. `path` is relative to the database, such as `runs/r1/steps/extract`."""
+    """A stored document as it was read.
+
+    `path` is relative to the database, such as `runs/r1/steps/extract`.
+    """
 
     path: str
     fields: Fields
@@ -58,9 +61,9 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """Replace the named top-level fields of a document that must exist; other fields stay as they are.
+    """Replace the named top-level fields of an existing document.
 
-    A new map or list replaces the old one; the two are not merged.
+    Other fields stay as they are. A new map or list replaces the old one; the two are not merged.
     """
 
     path: str
@@ -76,10 +79,11 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upsert:
-    """Replace the named top-level fields of a document, and create it if it is missing.
+    """Replace the named top-level fields of a document.
 
-    This is for documents that the first writer has to create, such as a counter that several runs share. It is not
-    guarded: if two writes to the same field race, the later one wins, but all increments count.
+    The document is created if it is missing. This is for documents that the first writer has to create, such as a
+    counter that several runs share. It is not guarded: if two writes to the same field race, the later one wins, but
+    all increments count.
     """
 
     path: str
@@ -94,9 +98,10 @@ Write: TypeAlias = Create | Update | Upsert
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult:
-    """The document's version after the write, and the new value of each incremented field.
+    """The result of a write.
 
-    Racing increments each return a different value, so exactly one writer sees a counter reach 0.
+    It holds the document's version after the write, and the new value of each incremented field. Racing increments each
+    return a different value, so exactly one writer sees a counter reach 0.
     """
 
     version: Version
@@ -236,7 +241,10 @@ DEAD_LETTERS: Final = "dead-letters"
 
 
 class HeldMessage(NamedTuple):
-    """A held message from the dead-letter subscription. No one else receives it while it is held."""
+    """A held message from the dead-letter subscription.
+
+    No one else receives it while it is held.
+    """
 
     # The id is the same each time the message is taken.
     id: str
@@ -249,7 +257,10 @@ class HeldMessage(NamedTuple):
 
 
 class DeadLetterBox(Protocol):
-    """Events that were given up on, for people to inspect. A held message becomes available again after a minute."""
+    """Events that were given up on, for people to inspect.
+
+    A held message becomes available again after a minute.
+    """
 
     def take(self, limit: int) -> list[HeldMessage]:
         """Hold and return up to `limit` available messages.
@@ -333,7 +344,10 @@ class StopAnswer(StrEnum):
 
 
 class TaskRunner(Protocol):
-    """The service that runs containers (see docs/reference/task-runner.md). Safe to use from several threads."""
+    """The service that runs containers.
+
+    See docs/reference/task-runner.md. Safe to use from several threads.
+    """
 
     def submit(self, base_url: str, body: Mapping[str, Any], *, idempotency_key: str, timeout: timedelta) -> JobAnswer:
         """Submit a job (`POST {base_url}/job`).
@@ -349,7 +363,7 @@ class TaskRunner(Protocol):
                 key may have started a job.
             RequestNotAccepted: the call started nothing, and waiting may help: there was no token or no connection, or
                 the response was HTTP 429, or HTTP 503 with Retry-After.
-            TaskRunnerUnavailable: the call may have started a job. The response did not come in time, or does not
+            TaskRunnerUnavailable: the call may have started a job. The response did not arrive in time, or did not
                 follow the contract.
 
         """
@@ -375,8 +389,8 @@ class TaskRunner(Protocol):
         Raises:
             RequestNotAccepted: the request had no effect, and waiting may help: there was no token or no connection, or
                 the response was HTTP 429, or HTTP 503 with Retry-After.
-            TaskRunnerUnavailable: the request may or may not have had an effect. The response did not come in time, or
-                does not follow the contract.
+            TaskRunnerUnavailable: the request may or may not have had an effect. The response did not arrive in time,
+                or did not follow the contract.
 
         """
         ...
@@ -417,14 +431,15 @@ class Source(Protocol):
 
 
 class Calls(Protocol[Item, Answer]):
-    """Calls to one function, made with as much concurrency as possible, and their results as they arrive.
+    """Concurrent calls to one function, and their results as they arrive.
 
-    Use it from one thread only. A slow call delays only itself, and many slow calls delay only calls in their own lane.
+    Use from one thread only. As many calls as possible are made at the same time. A slow call delays only itself, and
+    many slow calls delay only calls in their own lane.
     """
 
     @property
     def pending(self) -> Collection[Item]:
-        """The items of the calls that have begun but that `wave` has not returned yet."""
+        """The items of calls that `wave` has not returned yet."""
         ...
 
     def begin(self, items: Sequence[Item]) -> None:
@@ -450,7 +465,10 @@ class Calls(Protocol[Item, Answer]):
 
 
 class Workers(Protocol):
-    """The threads on which calls are made. Safe to use from several threads."""
+    """The threads on which calls are made.
+
+    Safe to use from several threads.
+    """
 
     def calls(
         self, call: Callable[[Item], Answer], *, lane: Callable[[Item], str] | None = None
@@ -464,7 +482,10 @@ class Workers(Protocol):
 
 
 class Clock(Protocol):
-    """The clock. It is a port so that tests can control the time."""
+    """The clock.
+
+    It is a port so that tests can control the time.
+    """
 
     def now(self) -> datetime:
         """Return the current time as an aware UTC datetime."""

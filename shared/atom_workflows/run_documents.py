@@ -1,4 +1,4 @@
-"""The documents of runs: how a run is converted to stored fields and back."""
+"""Convert runs to stored fields and back."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _RUN_LISTS: Final = ("warnings", "defaulted", "repaired_by")
 """The lists that are stored only if they are not empty."""
 
 NO_MAIN_RESULT: Final[Fields] = {"main_state": None, "main_errors": [], "failures": "[]", "failure_count": 0}
-"""The values of these fields until the main part ends, or ends again after a retry."""
+"""The stored result of a run's main part until that part ends, or ends again after a retry."""
 
 
 def run_fields(run: RunRecord) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def run_record(document: Document) -> RunRecord:
 def run_state_fields(run: RunRecord) -> dict[str, Any]:
     """Return the stored fields that change with a run's state.
 
-    The run's place in its group is one of them, so that it can be neither lost nor kept too long.
+    The run's place in its group is one of these fields, so that it is neither lost nor kept too long.
     """
     return {"state": run.state.value, **({} if run.group is None else {"place": place_of(run)})}
 

@@ -1,4 +1,7 @@
-"""The composition root of the runner function. Its adapters are created on first use, as those of the others are."""
+"""The composition root of the runner function.
+
+As in the other composition roots, adapters are created on first use.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ CONNECTIONS: Final = 16
 
 
 class HintPublisher:
-    """Publishes hints through a bus that is created on first use, since most instances never publish."""
+    """Publishes hints through a bus that is created on first use.
+
+    Most instances never publish.
+    """
 
     def __init__(self, settings: CloudSettings) -> None:
         self._settings = settings

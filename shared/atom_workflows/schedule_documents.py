@@ -1,7 +1,8 @@
-"""The documents of a file's schedules: their paths, and how they are converted to stored fields and back.
+"""Convert a file's schedules to stored fields and back.
 
-`schedules/{id}` names the file, for lists. `schedules/{id}/steps/~tick` holds everything else. It belongs to the
-collection group that the checker's one query reads, so schedules that are due cost nothing while none is.
+`schedules/{id}` names the file, so that schedules can be listed. `schedules/{id}/steps/~tick` holds everything else. It
+belongs to the collection group that the checker reads with its single query, so looking for due schedules costs nothing
+while none are due.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The settings of a deployment, read once from its environment by the composition root."""
+"""The settings of a deployment.
+
+The composition root reads them once from the environment.
+"""
 
 from __future__ import annotations
 

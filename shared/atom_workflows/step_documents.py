@@ -1,4 +1,4 @@
-"""The documents of steps: how a node of a run's graph is converted to stored fields and back."""
+"""Convert the nodes of a run's graph to stored fields and back."""
 
 from __future__ import annotations
 

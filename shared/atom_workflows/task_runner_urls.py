@@ -1,4 +1,4 @@
-"""Check the URLs of Task Runners, compare their spellings, and print them without secrets."""
+"""Check and compare Task Runner URLs, and print them without secrets."""
 
 from __future__ import annotations
 

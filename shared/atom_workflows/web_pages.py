@@ -1,8 +1,8 @@
-"""Refuse requests that browsers send to functions or to the local platform on behalf of web pages.
+"""Refuse requests that browsers send on behalf of web pages.
 
-A page from another site can send a request, although it cannot read the response; the browser then adds the page's
-`Origin`. If the owner of a page points the page's host name at this server's address (DNS rebinding), the page can also
-read the response; the request's `Host` is then that host name.
+This protects the functions and the local platform. A page from another site can send a request, although it cannot read
+the response; the browser then adds the page's `Origin`. If the owner of a page points the page's host name at this
+server's address (DNS rebinding), the page can also read the response; the request's `Host` is then that host name.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def test_dialogs_name_no_options_of_the_command_line(open_console: OpenConsole, 
     page = open_console(shown.world.services, path=f"/runs/{shown.failed}/steps/totals")
     page.get_by_role("button", name="Retry from here …").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text('tick "also what did not succeed" to run unsuccessful steps again')
+    expect(dialog).to_contain_text('select "also what did not succeed" to run unsuccessful steps again')
     expect(dialog.get_by_role("row").filter(has_text="totals")).to_contain_text("you named it")
     expect(dialog).not_to_contain_text("--")
 

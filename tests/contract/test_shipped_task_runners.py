@@ -65,7 +65,7 @@ def test_the_laptops_task_runner_passes(tmp_path: Path) -> None:
         laptop.kill()
     assert (code, verdicts(rules)) == (0, {rule_names.NOTIFIES: "not supported"}), rules
     assert rules[rule_names.FAILURE][1].startswith("it ended as FAILED")
-    assert rules[rule_names.REASON] == ("ok", "the failed job's is EXIT_3")
+    assert rules[rule_names.REASON] == ("ok", "the failed job gave EXIT_3")
 
 
 @pytest.fixture(scope="module")
@@ -93,5 +93,5 @@ def test_the_clouds_task_runner_passes(cloud: str, engine: str, unlike: dict[str
         *("--stopping-args", '["--runs_s=600"]'),
     )
     assert (code, verdicts(rules)) == (0, unlike), rules
-    assert rules[rule_names.REASON] == ("ok", "the failed job's is EXIT_3")
+    assert rules[rule_names.REASON] == ("ok", "the failed job gave EXIT_3")
     assert rules[rule_names.STOP][1].endswith("ended as CANCELLED")

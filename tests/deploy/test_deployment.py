@@ -41,7 +41,7 @@ ELSEWHERE: Final = "import sys; from deploy.conftest import deployment; print(de
         ("--task-runner-url", "runner.a.run.app", "TASK_RUNNER_URL is 'runner.a.run.app', but must be a URL"),
         ("--task-runner-url", "https://me:secret@runner", "must be a URL"),
         ("--task-runner-url", "http://localhost:8080", "TASK_RUNNER_URL is 'http://localhost:8080', which in"),
-        ("--task-runner-url", "http://LOCALHOST.", "the machine of the function itself"),
+        ("--task-runner-url", "http://LOCALHOST.", "the function's own machine"),
         ("--task-runner-url", "http://127.1.2.3/x", "give a URL that can be reached from there"),
         ("--task-runner-url", "http://[::1]:8080", "give a URL that can be reached from there"),
         ("--task-runner-url", "http://0.0.0.0:8080", "give a URL that can be reached from there"),

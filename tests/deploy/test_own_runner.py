@@ -242,7 +242,7 @@ def test_a_named_task_runner_needs_none_of_it(site: Site) -> None:
     [
         (["--token-file", "x"], "--token-file is for a Task Runner of your own, so it needs TASK_RUNNER_URL"),
         (["--task-runner-service", "x"], "--task-runner-service is for a Task Runner of your own"),
-        (["--runner-images", "*"], "--runner-images is '*', but must be the beginning of images"),
+        (["--runner-images", "*"], "--runner-images is '*', but must be an image prefix"),
         (["--set", "WORKFLOW_RUNNER_SPOT=perhaps"], "WORKFLOW_RUNNER_SPOT"),
     ],
 )

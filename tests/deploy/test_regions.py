@@ -116,7 +116,7 @@ def test_what_is_left_in_another_region_is_reported(twice_deployed: Site) -> Non
     options = (*NOWHERE[:-1], "us-central1", "--dry-run")
     for verb, said in (
         ("destroy", "run the same command with REGION=europe-west9"),
-        ("deploy", "where nothing is pushed any more"),
+        ("deploy", "where nothing is pushed anymore"),
     ):
         made = twice_deployed.run(verb, *options)
         assert made.code == 0, made.err

@@ -139,7 +139,7 @@ def test_an_event_whose_work_cannot_be_stored_does_not_come_again(functions: Dep
     broken(functions, world, NotStorable("a document would be too large"))
     assert functions.post(delivered(name, 1)) == 204
     [line] = functions.logged("event.given_up")
-    said = "dead-lettered because another delivery cannot help: a document would be too large"
+    said = "dead-lettered because redelivery cannot help: a document would be too large"
     assert line["message"] == said
     kept = read_dead_letter(held(letter(world)))
     assert (kept.reason, kept.error) == ("a document would be too large", "NotStorable")

@@ -161,7 +161,7 @@ def test_the_reason_for_a_cancel_is_shown_while_steps_under_finally_run_and_afte
         ("GET", "/runs/none", 404, "there is no run none"),
         ("POST", "/runs/none/cancel", 404, "there is no run none"),
         ("POST", "/runs/RUN/cancel", 409, "has ended: it is FAILED"),
-        ("GET", "/runs", 404, "there is nothing at '/runs'; the requests are GET /runs/RUN,"),
+        ("GET", "/runs", 404, "there is nothing at '/runs'; the valid requests are GET /runs/RUN,"),
         ("GET", "/runs/", 404, "there is nothing at '/runs/'"),
         ("GET", "/runs/RUN/", 200, ""),
         ("POST", "/runs/RUN/delete", 404, "there is nothing at '/runs/"),
@@ -170,9 +170,9 @@ def test_the_reason_for_a_cancel_is_shown_while_steps_under_finally_run_and_afte
         ("GET", "/runs/__x__", 404, "there is nothing at"),
         ("GET", f"/runs/{'x' * 5_000}", 404, "there is nothing at"),
         ("GET", "/runs/\x1b[31m\ud800", 404, "there is nothing at"),
-        ("POST", "/runs/RUN", 405, "takes GET requests only, not 'POST'"),
-        ("HEAD", "/runs/RUN", 405, "takes GET requests only, not 'HEAD'"),
-        ("GET", "/runs/RUN/retry", 405, "takes POST requests only, not 'GET'"),
+        ("POST", "/runs/RUN", 405, "accepts only GET requests, not 'POST'"),
+        ("HEAD", "/runs/RUN", 405, "accepts only GET requests, not 'HEAD'"),
+        ("GET", "/runs/RUN/retry", 405, "accepts only POST requests, not 'GET'"),
     ],
 )
 def test_other_requests_are_refused_with_a_sentence(method: str, path: str, status: int, sentence: str) -> None:
@@ -218,7 +218,7 @@ def test_a_retry_may_name_steps() -> None:
     """What cannot be chosen is refused at once, and what is chosen runs again."""
     world, run_id = failed()
     refused = call(world, "POST", f"/runs/{run_id}/retry", {"from": ["none"]})
-    assert (refused.status, refused.body) == (409, {"error": "there is no step none that could run again"})
+    assert (refused.status, refused.body) == (409, {"error": "no step none can run again"})
     assert call(world, "POST", f"/runs/{run_id}/retry", {"from": ["s0"]}).status == 202
     world.settle_down()
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED

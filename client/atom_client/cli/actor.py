@@ -1,4 +1,4 @@
-"""Who gives a command that changes something, as the change is recorded."""
+"""Determine who is recorded as the author of a change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: its groups, and the commands that start runs or only read files.
+"""Command groups, and the commands that start runs or only read files.
 
 Each command imports what it needs when it is called, so startup is fast.
 """
@@ -73,9 +73,9 @@ def run(  # noqa: PLR0913  # one for each option
 ) -> None:
     """Run a workflow on a local platform and show its progress.
 
-    FILE is a workflow file, or - for stdin. The platform is started for this run, unless one is already running,
-    in this folder or at the addresses in FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST. The run is kept in
-    .atom-workflows, where `runs list` and `runs show` find it when the platform has ended.
+    FILE is a workflow file, or - for stdin. The platform is started for this run, unless one is already running, in
+    this folder or at the addresses in FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST. The run is kept in
+    .atom-workflows, where `runs list` and `runs show` find it after the platform has stopped.
 
     Exit code: 0 if the run SUCCEEDED, 1 if it ended in another state, 2 if the file or the options are
     invalid, 130 if Ctrl-C interrupts it. With --keep, the Ctrl-C that stops the platform does not change the exit code.
@@ -238,7 +238,7 @@ def plan(file: str, at: str | None, **chosen: Any) -> None:
 )
 @json_option
 def cost(file: str | None, duration: str | None, **chosen: Any) -> None:
-    """Estimate what a workflow costs, here and elsewhere.
+    """Estimate a workflow's cost, on this platform and elsewhere.
 
     FILE is a workflow file, or - for stdin. The platform's code executes a run in memory, and what the run uses is
     priced at list prices; no service is called. WORKFLOW_BURST_SEC and the functions' other settings are used if they
@@ -280,11 +280,11 @@ def local() -> None:
 def up(*, bucket: str, no_bucket: bool, no_console: bool, as_json: bool, **platform: Any) -> None:
     """Run the local platform until Ctrl-C.
 
-    Commands in the same folder find the platform. Elsewhere, export the variables that are printed, so that commands
-    use the platform. Runs and messages are kept in .atom-workflows in this folder; runs that are still open, because
-    the platform was stopped or killed, go on when it is started again. A run is deleted after 90 days, or after
-    WORKFLOW_KEEP_RUNS_SEC, and its logs with it. The console, a page for the browser, is served at the address that is
-    printed, which only you should know; it reads nothing while no page is open.
+    Commands in the same folder find the platform. Elsewhere, export the printed variables, so that commands use the
+    platform. Runs and messages are kept in .atom-workflows in this folder; runs left open when the platform was stopped
+    or killed resume when it is started again. A run is deleted after 90 days, or after WORKFLOW_KEEP_RUNS_SEC, along
+    with its logs. The console, a web page, is served at the printed address, which only you should know; it reads
+    nothing while no page is open.
 
     Exit code: 0 when stopped with Ctrl-C (the normal way to stop it), 1 if part of the platform fails, 2 if the
     options are invalid.
@@ -396,15 +396,15 @@ def doctor_of_platform(**chosen: Any) -> None:
 @cli.command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print the script that makes a shell complete commands.
+    """Print a script that enables shell completion.
 
     The Tab key then completes commands, options, files and the ids of runs. For bash 4.4 or newer, add this line to
     ~/.bashrc: eval "$(atom-workflows completion bash)". For zsh, add the same line with zsh in place of bash to
     ~/.zshrc, after the call to compinit. For fish, add this line to ~/.config/fish/config.fish:
     atom-workflows completion fish | source.
 
-    The ids are those of the platform that the variables or the options name, or of the platform or the history of this
-    folder. Without one, no ids are offered.
+    The ids come from the platform that the variables or the options name, or else from this folder's platform or
+    history. If there is none of these, no ids are offered.
     """
     from atom_client.cli.completion import completion_script  # noqa: PLC0415 (imported only when needed)
 

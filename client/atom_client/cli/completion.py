@@ -1,4 +1,4 @@
-"""Shell completion of what click cannot know: files, and the runs of the platform.
+"""Shell completion of files and run ids, which click cannot provide.
 
 Click completes commands, options and choices by itself. While a shell waits for completions, nothing may be printed,
 and a platform that does not respond must not hold up the user's typing.
@@ -28,7 +28,7 @@ MOST_RUNS: Final = 50
 
 
 class FileName(click.types.StringParamType):
-    """The name of a file, `-` or a path in a bucket; the shell completes file names."""
+    """A file name, `-` or bucket path, with completion of file names."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002 (click's signature)
         """See `click.ParamType.shell_complete`."""
@@ -36,7 +36,7 @@ class FileName(click.types.StringParamType):
 
 
 class RunName(click.types.StringParamType):
-    """A name of a run; the shell completes the ids of runs, newest first.
+    """A run's name; the shell completes run ids, newest first.
 
     Runs may also be named by their file, so the shell completes file names if no id begins with what was typed. With
     `files_first`, ids are offered only if no file name begins with it.
@@ -59,7 +59,7 @@ FILE_OR_RUN: Final = RunName(files_first=True)
 
 
 def completion_script(cli: click.Command, shell: str) -> str:
-    """Return the script that makes a shell complete the program's commands."""
+    """Return the script that enables shell completion for the program."""
     found = get_completion_class(shell)
     if found is None:
         raise LookupError(shell)
@@ -67,7 +67,10 @@ def completion_script(cli: click.Command, shell: str) -> str:
 
 
 def offer_runs(ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-    """Return the runs whose ids begin with the text; none if no platform responds in time."""
+    """Return the runs whose ids begin with the text.
+
+    Returns none if no platform responds in time.
+    """
     found: list[CompletionItem[str]] = []
 
     def look() -> None:

@@ -1,4 +1,7 @@
-"""The page that shows runs: `console` serves it until Ctrl-C, and `local up` as long as the platform is up."""
+"""`console`: serve the page that shows runs, until Ctrl-C.
+
+`local up` serves the same page for as long as the platform is up.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ class ConsoleOptions:
 
 
 def console_of_platform(variables: Mapping[str, str]) -> LaterConsoleServer:
-    """Return a server of the console of a local platform, which these variables name."""
+    """Return a console server for the local platform that these variables name."""
     # Google's clients read these from the process's own environment.
     os.environ.update({name: variables[name] for name in PLATFORM_HOSTS if name in variables})
     token, actor = new_token(), current_actor()

@@ -1,4 +1,7 @@
-"""`atom-workflows cost`: the cost of a workflow's runs at list prices, with formulas, compared with alternatives."""
+"""`cost`: what a workflow's runs cost at list prices.
+
+The cost is shown with its formulas and compared with that of alternatives.
+"""
 
 from __future__ import annotations
 

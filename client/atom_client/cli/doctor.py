@@ -1,4 +1,4 @@
-"""`doctor`: checks a whole platform, part by part, and prints what is wrong and the command that fixes it."""
+"""`doctor`: check each part of a platform, and print fixes for problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workflow files of a folder, which may hold other YAML and JSON files as well."""
+"""Find workflow files in a folder among other YAML and JSON files."""
 
 from __future__ import annotations
 

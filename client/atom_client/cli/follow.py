@@ -40,7 +40,7 @@ from atom_workflows.errors import AtomWorkflowsError, StoreUnavailable
 
 LOOK_EVERY_S: Final = 1.0
 DESCRIBE_EVERY_S: Final = 10.0
-"""How often to look up a QUEUED run's position in line, or to count the items of a run that has very many."""
+"""How often to look up a QUEUED run's position in line, or to count the items of a run with very many."""
 
 WAIT_FOR_EVENTS_S: Final = 0.25
 LAST_EVENTS_WITHIN_S: Final = 1.0
@@ -141,7 +141,7 @@ def _take_last_events(view: RunView, feed: Feed, monotonic: Callable[[], float])
 
 
 class _PatientReader:
-    """Reads the run; while the store is unreachable, returns the last copy that was read (`last`)."""
+    """Reads the run; returns the `last` copy while the store is unreachable."""
 
     def __init__(self, read: Callable[[], RunRecord | None], patience_s: float, monotonic: Callable[[], float]) -> None:
         self._read = read
@@ -210,10 +210,11 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A command that waits for a run; `view` is the latest known state of the run.
+    """A command that waits for a run.
 
-    If `outlives` is True, the run continues after the command has ended. If `reads_history` is True, the run is read
-    from the history, which outlasts its platform. For `superseded`, see `follow`.
+    `view` is the latest known state of the run. If `outlives` is True, the run continues after the command has ended.
+    If `reads_history` is True, the run is read from the history, which outlasts its platform. For `superseded`, see
+    `follow`.
     """
 
     services: Services
@@ -267,7 +268,7 @@ class Waiting:
         return self.read_result(run)
 
     def to_exit_code(self, begin: Callable[[], str]) -> int:
-        """Begin the run, show it to its end, and return the exit code."""
+        """Follow the run from start to end, and return the exit code."""
         ended = self.to_end(begin)
         self.print_result(ended)
         self.print_next_steps(ended.run)

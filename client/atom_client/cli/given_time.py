@@ -1,4 +1,4 @@
-"""Read the time of `--at`."""
+"""Read the time given with `--at`."""
 
 from __future__ import annotations
 

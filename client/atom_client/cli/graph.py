@@ -64,7 +64,7 @@ class GraphOptions:
 def names_run(source: str) -> bool:
     """Return True if the user means a run.
 
-    That is, if there is no such file, and the name does not look like that of a file.
+    This is the case if no file has this name, and the name does not look like a file name.
     """
     if not source.strip() or source == STDIN or is_file(source):
         return False
@@ -72,12 +72,12 @@ def names_run(source: str) -> bool:
 
 
 def is_folder(source: str) -> bool:
-    """Return True if there is such a folder."""
+    """Return True if this is the name of a folder."""
     return os.path.isdir(source)  # noqa: PTH112 (Path would raise for some names)
 
 
 def require_drawn_format(options: GraphOptions) -> None:
-    """Refuse an output whose file extension implies a format that is not drawn."""
+    """Refuse an output whose file extension names an unsupported format."""
     if options.ending in _WORKFLOWS:
         raise Misuse(
             f"--output {name_of(options.output)} is not written: {options.ending} files hold workflows; name a picture "
@@ -194,7 +194,7 @@ def _plain(line: list[Part]) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    """Write a file, replacing what is there."""
+    """Write a file, replacing any existing one."""
     if not path:
         raise Misuse("the path given with --output is empty")
     try:

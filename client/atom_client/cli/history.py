@@ -1,4 +1,4 @@
-"""The history of the project in this folder, for commands that are used while no platform is up."""
+"""This folder's history, for commands used while no platform is up."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NOTHING_TO_CHECK: Final = "there is nothing to check"
 
 
 class NoPlatform:
-    """Stands for a service of a platform that is not up: any use of it raises `Failure`."""
+    """Stands in for a missing platform's service; any use raises `Failure`."""
 
     def __getattr__(self, name: str) -> Any:
-        """Raise `Failure`, whatever the attribute is."""
+        """Raise `Failure` for any attribute."""
         refuse()
 
 
@@ -43,7 +43,7 @@ def require_platform(services: Services, why: str = UNCHANGED) -> None:
 
 
 def has_history() -> bool:
-    """Return True if this folder has a history to be used.
+    """Return True if this folder has a history to use.
 
     Returns False if the options or the environment name another place. Raises `Failure` if the folder cannot be read.
     """
@@ -63,7 +63,7 @@ def has_history() -> bool:
 
 
 def history_services() -> Services:
-    """Return services that read the history of this folder, and refuse everything else."""
+    """Return services that read this folder's history and refuse everything else."""
     from atom_emulator.firestore.history_store import HistoryStore  # noqa: PLC0415 (not installed everywhere)
     from atom_emulator.platform.options import PlatformOptions  # noqa: PLC0415 (see above)
     from atom_emulator.platform.project_folder import ProjectFolder  # noqa: PLC0415 (see above)

@@ -1,4 +1,4 @@
-"""`init`: write a first workflow that runs as it is, and the schema with which an editor checks it."""
+"""`init`: write a first workflow and the JSON Schema that editors use."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def write_first_workflow(target: str) -> None:
 def _create(path: Path, text: str) -> bool:
     """Write a new file.
 
-    Returns False if something is there already, which is left as it is.
+    Returns False if the path already exists; nothing is overwritten.
     """
     try:
         file = path.open("x", encoding="utf-8", newline="\n")

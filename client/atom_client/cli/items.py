@@ -1,4 +1,4 @@
-"""`runs show --items`: the items of a step with `forEach`, a page at a time."""
+"""`runs show --items`: print a step's items, a page at a time."""
 
 from __future__ import annotations
 

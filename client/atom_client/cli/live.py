@@ -1,4 +1,4 @@
-"""Show a run in progress: as a live display on a terminal, and as lines of text everywhere else."""
+"""Show a run in progress, live on terminals and as text elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ Monotonic = Callable[[], float]
 
 
 class Show(Protocol):
-    """A display of a run; `update` may be called often, even with an unchanged view."""
+    """A display of a run.
+
+    `update` may be called often, even with an unchanged view.
+    """
 
     def __enter__(self) -> Self: ...
 
@@ -55,10 +58,10 @@ def show_on(output: Output, view: RunView) -> Show:
 
 
 class Lines:
-    """Prints a line for each change in a small run, but only progress and failures for a large run.
+    """Prints a run's changes line by line.
 
-    The progress of a large run is printed every few seconds, and so is the progress of a step's items, however few
-    they are.
+    For a small run, every change is printed; for a large run, only progress and failures. The progress of a large run
+    is printed every few seconds, and so is the progress of a step's items, however few they are.
     """
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
@@ -141,7 +144,10 @@ class Lines:
 
 
 class Picture:
-    """A display that is redrawn at most four times a second and is never larger than the screen."""
+    """A display that is never larger than the screen.
+
+    It is redrawn at most four times a second.
+    """
 
     def __init__(self, output: Output, view: RunView, monotonic: Monotonic = time.monotonic) -> None:
         from rich.live import Live  # noqa: PLC0415 (needed on terminals only)

@@ -1,7 +1,7 @@
 """The live display of a run on a terminal.
 
-Each step has one line. Its id and its state come first; remarks use the rest of the width. An id is shown whole if it
-fits beside the state at all.
+Each step has one line. Its id and its state come first; remarks use the rest of the width. An id is shown in full
+whenever it fits beside the state.
 """
 
 from __future__ import annotations

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from atom_emulator.platform.local import LocalPlatform
 
 GRACE_S: Final = 1.0
-"""How long the platform's parts may take to shut down on their own. What they keep is already stored in files."""
+"""How long the platform's parts may take to stop by themselves.
+
+Their data is already stored in files.
+"""
 
 _TRIAL_BYTES: Final = 65_536
 """The number of bytes written in order to detect a full disk."""

@@ -1,4 +1,4 @@
-"""`local up` and `local env`: a platform that stays up, and commands to copy for using it."""
+"""`local up` and `local env`: run a platform and print its variables."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def local_up(choice: PlatformChoice, *, as_json: bool, has_console: bool = True)
 
 @contextmanager
 def _console(platform: LocalPlatform, *, is_wanted: bool) -> Iterator[str]:
-    """Yield the address of the platform's console, or "" if it is not wanted."""
+    """Yield the console's address, or "" if the console is not wanted."""
     if not is_wanted:
         yield ""
         return
@@ -138,7 +138,7 @@ _FILE = "FILE.yaml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A shell command in which `FILE.yaml` is a placeholder for the user's file."""
+    """A shell command with the placeholder `FILE.yaml` for the user's file."""
 
     name: str
     purpose: str

@@ -1,4 +1,4 @@
-"""`runs mark`: end a step as the user chooses, after showing the effect."""
+"""`runs mark`: mark a step as succeeded or skipped, after a preview."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ from atom_workflows.core.states import RunState, StepState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkOptions:
-    """The options that the user gave; `run_id` may be just the beginning of an id."""
+    """The options that the user gave.
+
+    `run_id` may be just the beginning of an id.
+    """
 
     run_id: str
     step_id: str
@@ -48,7 +51,7 @@ class MarkOptions:
 
 
 def mark_named(services: Services, options: MarkOptions) -> int:
-    """Show what a mark would do, apply it, and return the exit code."""
+    """Show a mark's effect, apply the mark, and return the exit code."""
     state = _read_state(options)
     texts = dict(pairs_of("--output", options.outputs))
     values = {} if options.outputs_file is None else _read_object(options.outputs_file)

@@ -1,4 +1,4 @@
-"""The mock Task Runner's script that a user names, checked before anything is started."""
+"""Check the user's script for the mock Task Runner before anything starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options and arguments that several commands share, and how their values are read."""
+"""Options and arguments shared by several commands, and their parsing."""
 
 from __future__ import annotations
 

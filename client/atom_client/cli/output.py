@@ -1,4 +1,7 @@
-"""Text output: on stdout, or on stderr if stdout is reserved for JSON, with colors only on a terminal."""
+"""Text output, with colors only on a terminal.
+
+It goes to stdout, or to stderr if stdout is reserved for JSON.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,13 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """True if the output is a terminal that can show colors and move the cursor."""
+        """True if output goes to a terminal with colors and cursor movement."""
         stream = sys.stderr if self.aside else sys.stdout
         return stream.isatty() and os.environ.get("TERM") not in _UNMOVABLE
 
     @property
     def has_reader(self) -> bool:
-        """True if someone at a terminal reads the output and can answer a question about it."""
+        """True if a user at a terminal can answer a question."""
         return self.is_terminal and sys.stdin.isatty()
 
     def takes(self, signs: str) -> bool:

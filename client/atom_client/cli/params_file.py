@@ -1,4 +1,7 @@
-"""Read a parameter file: a map in YAML or JSON that follows the rules for workflow files."""
+"""Read a parameter file, which is a YAML or JSON map.
+
+It follows the rules for workflow files.
+"""
 
 from __future__ import annotations
 

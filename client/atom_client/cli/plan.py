@@ -1,4 +1,4 @@
-"""`plan`: what a run of a workflow would do, without starting anything or calling any service."""
+"""`plan`: what a run would do, without starting or calling anything."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
-    """The workflow file, the run that is planned, and the settings of the functions that would run it."""
+    """The workflow file, the planned run, and the functions' settings."""
 
     content: bytes
     asked: Asked

@@ -175,7 +175,7 @@ def desk_of(services: Services, *, is_local: bool) -> Desk:
 
 
 def listener_of(services: Services) -> Listener:
-    """Return what listens to the documents of a platform."""
+    """Return the listener for a platform's documents."""
     from atom_workflows.bootstrap import listener  # noqa: PLC0415 (Google's clients take a second to import)
 
     return listener(services.settings)

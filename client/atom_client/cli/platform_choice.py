@@ -1,4 +1,7 @@
-"""The options of a local platform: which may be combined, and what is passed on to the functions."""
+"""The options of a local platform.
+
+They determine what is passed on to the functions; some cannot be combined.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`runs retry`: run again what did not succeed, or what the user names."""
+"""`runs retry`: rerun unsuccessful steps, or those that the user names."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from atom_workflows.core.states import RunState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOptions:
-    """The options that the user gave; `run_id` may be just the beginning of an id.
+    """The options that the user gave.
 
-    `first` and `only` are the steps given with --from and --only.
+    `run_id` may be just the beginning of an id. `first` and `only` are the steps given with --from and --only.
     """
 
     run_id: str
@@ -48,9 +48,9 @@ class RetryOptions:
 
 
 def retry_unsuccessful(services: Services, options: RetryOptions) -> int:
-    """Run unsuccessful steps again, or those that the user named, and return the exit code.
+    """Rerun unsuccessful or named steps, and return the exit code.
 
-    The steps that depend on them are run again as well.
+    The steps that depend on them are rerun as well.
     """
     if options.timeout_s is not None and not options.wait:
         raise Misuse("--timeout requires --wait; give both, or leave out --timeout")

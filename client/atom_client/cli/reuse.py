@@ -1,4 +1,4 @@
-"""`runs retry --with` and `--param`: start a new run that keeps the unchanged steps of an ended one."""
+"""`runs retry --with` and `--param`: keep unchanged steps in a new run."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def show_plan(plan: ReusePlan, output: Output) -> None:
 
 
 def find_file(services: Services, run: RunRecord, source: str | None) -> FoundFile:
-    """Return the file that the user names, or else the run's own file."""
+    """Return the file named by the user, or else the run's own."""
     if source is None:
         return find_own_file(services, run, advice="give the file with --with FILE")
     if source.startswith(BUCKET_PREFIX):

@@ -1,4 +1,7 @@
-"""`run`: run one workflow from start to end, on a platform started for it or on one that is already running."""
+"""`run`: run one workflow from start to end.
+
+A platform is started for it, unless one is already running.
+"""
 
 from __future__ import annotations
 
@@ -200,7 +203,7 @@ def _describe_end(request: RunRequest, ended: str = "The platform has stopped, a
 
 
 def _how_to_retry(platform: LocalPlatform, run_id: str) -> Iterator[str]:
-    """Yield a line about the commands that run the rest of a run whose platform has ended."""
+    """Yield a line about finishing a run whose platform has ended."""
     if platform.options.keeps_history:
         yield (
             f"To run what is left of it: `atom-workflows local up` here, and then `atom-workflows runs retry {run_id}` "

@@ -50,7 +50,7 @@ class ListOptions:
     as_json: bool = False
 
     def words(self) -> Iterator[str]:
-        """Yield the given options except --page, as they are typed."""
+        """Yield the given options except --page, as typed."""
         yield from (f"--state {state}" for state in self.states)
         yield from ["--failed"] * self.failed
         yield from ["--running"] * self.running

@@ -1,4 +1,7 @@
-"""`runner check`: plays the contract against a Task Runner and prints what it supports."""
+"""`runner check`: test a Task Runner against the contract.
+
+Prints what the Task Runner supports.
+"""
 
 from __future__ import annotations
 

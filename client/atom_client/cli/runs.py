@@ -44,9 +44,10 @@ STEPS_PER_PAGE: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowOptions:
-    """The options that the user gave; `run_id` may be anything that refers to a run.
+    """The options that the user gave.
 
-    If neither a page nor a limit is given, JSON output has all steps, and text output has the first page.
+    `run_id` may be anything that refers to a run. If neither a page nor a limit is given, JSON output has all steps,
+    and text output has the first page.
     """
 
     run_id: str
@@ -60,7 +61,7 @@ class ShowOptions:
     limit: int | None = None
 
     def words(self) -> Iterator[str]:
-        """Yield the options that choose the steps, as they are typed."""
+        """Yield the options that choose the steps, as typed."""
         yield from (f"--state {state}" for state in self.states)
         yield from ["--failed"] * self.failed
         yield from ["--running"] * self.running

@@ -235,7 +235,11 @@ def doctor(run_id: str, *, dry_run: bool, as_json: bool) -> None:
     help="Start a new run with this value of a parameter, and keep the steps that do not read it; may be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would run again, but change nothing.")
-@click.option("--yes", is_flag=True, help="With any option above: do not ask. Without a terminal, retry never asks.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="With any of the options above: do not ask for confirmation. Without a terminal, retry never asks.",
+)
 @wait_options
 @reason_option
 @json_option
@@ -253,7 +257,7 @@ def retry(timeout: str | None, *, source: str | None, params: tuple[str, ...], *
     Before it starts, you are shown the steps that it keeps, and why each of the other steps is not kept. The run
     records who started the new one.
 
-    A run is not retried while another open run repairs it, or repairs the same run as it does.
+    A run is not retried while another open run is repairing it, or is repairing the same run that it repairs.
 
     Exit code: 0 if the run continues or a new one is requested; with --wait, the same as for `run`.
     """

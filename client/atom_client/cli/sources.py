@@ -1,4 +1,7 @@
-"""The workflow that a user names (a file, stdin or an object in a bucket), checked before anything is started."""
+"""Check the workflow that a user names, before anything is started.
+
+It may be a file, stdin or an object in a bucket.
+"""
 
 from __future__ import annotations
 

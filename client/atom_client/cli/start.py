@@ -1,4 +1,7 @@
-"""`start`: request a run by sending a message to a platform, and print the run's id before the run exists."""
+"""`start`: request a run by sending a message to a platform.
+
+The run's id is printed before the run exists.
+"""
 
 from __future__ import annotations
 

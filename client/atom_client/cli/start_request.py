@@ -1,4 +1,4 @@
-"""The start message that the options of `start` ask for, checked as the start function will check it."""
+"""Build a start message, checked as the start function will check it."""
 
 from __future__ import annotations
 

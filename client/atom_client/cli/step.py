@@ -1,4 +1,4 @@
-"""`runs show --step`: everything about one step, with a table of its attempts."""
+"""`runs show --step`: print one step in full, including its attempts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ from atom_workflows.core.item_ids import shown_id
 
 
 def show_step(services: Services, run_text: str, step_id: str, *, as_json: bool) -> None:
-    """Print everything about a step or an item: its state, times, attempts, what was sent, and its outputs."""
+    """Print everything about a step or an item.
+
+    This includes its state, times and attempts, what was sent, and its outputs.
+    """
     seen = look_at_step(services, require_run(services.store, run_text), step_id)
     attempts = time_attempts(seen.step, seen.now)
     if as_json:

@@ -1,4 +1,7 @@
-"""Set up the standard streams so that neither unusual characters nor a missing stream makes a command fail."""
+"""Make the standard streams safe to print to.
+
+Neither unusual characters nor a missing stream then makes a command fail.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ codecs.register_error(READABLE, fill_in)
 
 
 class _Ascii(io.TextIOWrapper):
-    """An ASCII stream that reports a different encoding, since click mistakes ASCII for a misconfiguration."""
+    """An ASCII stream that reports a different encoding.
+
+    Click mistakes ASCII for a misconfiguration.
+    """
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # it is never set
@@ -68,7 +74,7 @@ class _Ascii(io.TextIOWrapper):
 
 
 def _tolerant(stream: object, fd: int) -> io.TextIOWrapper:
-    """Return the stream, or a new one on `fd`, with our error handler."""
+    """Return the stream, or one on `fd`, with our error handler."""
     if not isinstance(stream, io.TextIOWrapper):
         stream = open(fd, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (the process's own stream stays open)
     if codecs.lookup(stream.encoding).name == "ascii":

@@ -1,4 +1,4 @@
-"""Tables: rows of values, written as plain text for pipes and in color for terminals."""
+"""Tables, as plain text for pipes and in color for terminals."""
 
 from __future__ import annotations
 
@@ -106,9 +106,10 @@ class Sheet:
         return Group(table, *(Text(line, style="dim") for line in lines))
 
     def _stack(self, screen: Screen) -> RenderableType:
-        """Return two lines for each row: the whole id, and below it the cells that fit.
+        """Return two lines for each row.
 
-        This is for terminals on which an id and a state do not fit side by side.
+        The first is the whole id, the second the cells that fit. This is for terminals on which an id and a state do
+        not fit side by side.
         """
         from rich.console import Group  # noqa: PLC0415 (needed on terminals only)
         from rich.text import Text  # noqa: PLC0415 (needed on terminals only)
@@ -208,7 +209,7 @@ def attempts_sheet(step: StepRecord, attempts: Sequence[TimedAttempt], *, now: d
 def show_rerun(
     output: Output, heading: Sequence[str], rows: Sequence[tuple[str, ...]], sentences: Iterable[str]
 ) -> None:
-    """Print a table of steps that run again, and sentences about the others."""
+    """Print a table of steps to rerun, and sentences about the others."""
     if rows:
         output.show(Sheet(heading=tuple(heading), rows=tuple(rows[:MOST_ROWS]), state_column=1))
         if len(rows) > MOST_ROWS:
@@ -238,7 +239,7 @@ def runs_sheet(
 ) -> Sheet:
     """Return runs as a sheet.
 
-    `progress` holds the progress of open runs, by run id. If any run was retried, a column has the times in all.
+    `progress` holds the progress of open runs, by run id. If any run was retried, a column shows the total times.
     """
     in_all = [_in_all(run, now) for run in runs]
     return Sheet(
@@ -261,14 +262,14 @@ def runs_sheet(
 
 
 def _in_all(run: RunRecord, now: datetime) -> str:
-    """Return the time since the first start of a run that was reopened, or ""."""
+    """Return the time since a reopened run first started, or ""."""
     total = time_in_all(run, now)
     how = "reopened by a mark" if is_reopened_by_mark(run) else "retried"
     return "" if total is None else f"{lasted(total)}, {how}"
 
 
 def _duration_of(run: RunRecord, now: datetime) -> str:
-    """Return how long a run took, or has taken so far, and whether it is late.
+    """Return how long a run has taken, and whether it is late.
 
     Example: `3.0 s, late`.
     """

@@ -1,4 +1,7 @@
-"""`upload`: put a valid workflow file into a bucket, and print the id of the run that it starts."""
+"""`upload`: put a valid workflow file into a bucket.
+
+Prints the id of the run that the upload starts.
+"""
 
 from __future__ import annotations
 

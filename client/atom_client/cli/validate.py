@@ -1,4 +1,4 @@
-"""Check workflow files, and print every problem on a line of its own, as compilers do."""
+"""Check workflow files and print one problem per line, as compilers do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`runs watch`: show the progress of a run that someone else may have started."""
+"""`runs watch`: show the progress of any run, whoever started it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ MOST_ITEMS_READ: Final = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOptions:
-    """The options that the user gave; `run_id` may be anything that refers to a run."""
+    """The options that the user gave.
+
+    `run_id` may be anything that refers to a run.
+    """
 
     run_id: str
     timeout_s: float | None = None

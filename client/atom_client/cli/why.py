@@ -1,4 +1,4 @@
-"""`why`: explains why a run or a step is in its current state, based on its documents."""
+"""`why`: explain a run's or a step's state, based on its documents."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def print_why_step(services: Services, run_text: str, step_id: str, *, as_json: 
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print facts, each with its label; a label that repeats is printed once."""
+    """Print facts with their labels; print a repeated label only once."""
     before = ""
     for name, value in facts:
         click.echo(f"  {'' if name == before else name:{_LONGEST_NAME}} {clean(value)}")

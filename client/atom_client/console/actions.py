@@ -1,7 +1,7 @@
 """Cancel runs, retry them in place, or repair them by new runs.
 
-With `"dry_run": true`, a request is answered with the plan and a digest of what the plan depends on. A request that
-changes something sends that digest as `seen`, and is refused if the plan is no longer the one that the user saw.
+With `"dry_run": true`, the response is the plan and a digest of what the plan depends on. A request that changes
+something sends that digest as `seen`, and is refused if the plan is no longer the one that the user saw.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ RETRY_WORDS: Final = RerunWords(
     only="you named",
     step="you named it",
     reruns_all='choose "these steps and everything after them" to run these again, too',
-    adds_failed='tick "also what did not succeed" to run unsuccessful steps again, too',
+    adds_failed='select "also what did not succeed" to run unsuccessful steps again, too',
 )
-"""What a retry's choices are called in its dialog."""
+"""The names of a retry's choices in its dialog."""
 
 
 @actions.post("/runs/<run_id>/cancel")
@@ -101,7 +101,7 @@ def retry(run_id: str) -> Response:
 
 @actions.get("/runs/<run_id>/repair")
 def show_form(run_id: str) -> Response:
-    """Answer with the file that started a run, and its parameters."""
+    """Respond with the file that started a run, and its parameters."""
     run = read_run_to_change(run_id)
     services = this_console().services_to_change(run)
     require_reusable(run, now=services.clock.now())

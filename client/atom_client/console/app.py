@@ -1,4 +1,4 @@
-"""The console as a web application: its page, and JSON for it under `/api`."""
+"""The console's web application: its page, and JSON under `/api`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 """The largest request: a workflow file of 4 MB, whose line breaks and quotes take up twice the space in JSON."""
 
 LARGE_BYTES: Final = 100_000
-"""Answers larger than this are compressed."""
+"""Responses larger than this are compressed."""
 READ_ONLY: Final = "This console is read-only: start it without --read-only to change anything."
 NO_PLATFORM: Final = (
     "No platform is up in this folder, so its history can be read but not changed: `atom-workflows local up` starts "
@@ -43,7 +43,7 @@ View = TypeVar("View", bound=Callable[..., Response])
 
 
 class OwnPlatforms(Protocol):
-    """The platforms that `run` starts in a folder, each for one run. Thread-safe."""
+    """The platforms that `run` starts, each for one run. Thread-safe."""
 
     def is_up(self, run_id: str) -> bool:
         """Return True if the platform of this run is up."""
@@ -58,7 +58,7 @@ class OwnPlatforms(Protocol):
 class Console:
     """What the console shows, and what it may do.
 
-    `place` is the platform's name as people see it. `actor` is recorded with each change.
+    `place` is the platform's name as users see it. `actor` is recorded with each change.
     """
 
     services: Services
@@ -79,7 +79,7 @@ class Console:
 
     @property
     def why_read_only(self) -> str:
-        """Why nothing can be changed, or "" if it can.
+        """Why nothing can be changed, or "" if changes are possible.
 
         Runs on platforms of their own may be an exception.
         """
@@ -163,7 +163,7 @@ def _add_headers(response: Response) -> Response:
 
 
 def _compressed(response: Response) -> Response:
-    """Compress a large answer if the browser accepts that.
+    """Compress a large response if the browser accepts that.
 
     Users behind a tunnel notice the difference.
     """
@@ -182,7 +182,7 @@ def _refusal(sentence: str, status: int) -> Response:
 
 
 def _explain_error(error: Exception) -> Response:
-    """Answer with a sentence; log a bug, and keep its details private."""
+    """Respond with a sentence; log bugs, but keep their details private."""
     if isinstance(error, RequestEntityTooLarge):
         return _refusal(f"the request is larger than {MOST_BYTES:,} bytes", 413)
     if isinstance(error, HTTPException):

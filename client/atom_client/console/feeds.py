@@ -1,7 +1,7 @@
 """Share one listener among all viewers of a run, list or step.
 
-A feed begins with its first viewer. It stops listening a while after the last one has left, so that nothing is
-read without a viewer. It keeps what it knows and where to resume: a viewer that comes back reads only what has changed.
+A feed starts with its first viewer. It stops listening a while after the last one has left, so that nothing is read
+without a viewer. It keeps its state and its position: when a viewer comes back, only the changes are read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from atom_workflows.errors import StoreUnavailable
 from atom_workflows.listening import Batch, Bookmark, Listener, Listening
 
 KEPT_S: Final = 1_800.0
-"""Firestore resumes a listener for 30 minutes without reading everything again."""
+"""Firestore can resume a listener within 30 minutes without rereading everything."""
 
 MOST_KEPT: Final = 50_000
 """The maximum number of documents kept for feeds without viewers."""
@@ -30,7 +30,7 @@ FIRST_S: Final = 30.0
 LOSS_PATIENCE_S: Final = 3.0
 """How long to wait for a lost connection to be restored.
 
-After that, those who wait for the first documents get the error.
+After that, viewers waiting for the first documents get the error.
 """
 
 LINGERS_S: Final = 10.0
@@ -39,19 +39,22 @@ _CHECK_S: Final = 2.0
 
 
 class Watched(Protocol):
-    """The newest state of documents. Its methods are called by one thread at a time."""
+    """The newest state of documents.
+
+    Its methods are called by one thread at a time.
+    """
 
     @property
     def size(self) -> int:
-        """The number of documents that are kept."""
+        """The number of documents kept."""
         ...
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> Sequence[Listening]:
-        """Begin to listen, or go on from bookmarks in the same order."""
+        """Start listening, or resume from bookmarks, given in the same order."""
         ...
 
     def apply(self, number: int, batch: Batch) -> Iterable[str]:
-        """Apply a batch of the listener with this number, and return the keys of what has changed."""
+        """Apply a batch from listener `number`, and return the changed keys."""
         ...
 
 
@@ -59,7 +62,10 @@ State = TypeVar("State", bound=Watched)
 
 
 class News(NamedTuple):
-    """The keys of what has changed after a version, and why that may be out of date, if it may."""
+    """The keys that have changed since a version.
+
+    `problem` says why the state may be out of date, and is empty if it is not.
+    """
 
     version: int
     keys: Sequence[str]
@@ -67,9 +73,10 @@ class News(NamedTuple):
 
 
 class Feed(Generic[State]):
-    """Listens for its viewers, each of whom asks for what has changed since the version that it has shown.
+    """Listens on behalf of its viewers.
 
-    So a slow viewer is given the newest state, and no change waits in a queue. Read `state` only within `locked`.
+    Each viewer asks for what has changed since the version that it last showed, so a slow viewer gets the newest state,
+    and no changes wait in a queue. Read `state` only within `locked`.
     """
 
     def __init__(self, state: State, listener: Listener, *, lingers_s: float = LINGERS_S) -> None:
@@ -95,17 +102,17 @@ class Feed(Generic[State]):
 
     @property
     def version(self) -> int:
-        """The number of batches that the state is made of."""
+        """The number of batches applied to the state."""
         return self._version
 
     @property
     def documents_read(self) -> int:
-        """How many documents were sent so far, each of which is billed as a read."""
+        """The documents received so far, each billed as a read."""
         return self._read_before + sum(one.documents_read for one in self._listenings)
 
     @property
     def is_listening(self) -> bool:
-        """True while someone watches, and a while longer."""
+        """True while someone is watching, and for a while longer."""
         return bool(self._threads) and not self._stopping.is_set()
 
     @property
@@ -116,7 +123,7 @@ class Feed(Generic[State]):
 
     @property
     def has_failed(self) -> bool:
-        """True if the documents cannot be listened to."""
+        """True if listening to the documents has failed."""
         return self._failure is not None
 
     @property
@@ -125,7 +132,7 @@ class Feed(Generic[State]):
         return not self._viewers and not self.is_listening
 
     def begin(self) -> None:
-        """Listen unless already listening, and resume where the last one stopped."""
+        """Start listening where the last listener stopped, unless already listening."""
         with self._beginning:
             if not self.is_listening:
                 self._listen()
@@ -188,7 +195,7 @@ class Feed(Generic[State]):
     def _stop_if_abandoned(self) -> None:
         """Stop if no one has watched for a while.
 
-        The next viewer starts the listening again.
+        Listening resumes with the next viewer.
         """
         with self._changed:
             if not self._viewers and time.monotonic() - self.left_at > self._lingers_s:
@@ -208,15 +215,15 @@ class Feed(Generic[State]):
 
     @contextmanager
     def locked(self) -> Iterator[State]:
-        """Yield the state while nothing changes it."""
+        """Yield the state, protected from changes."""
         with self._changed:
             yield self.state
 
     def wait_until_known(self, within_s: float = FIRST_S, *, patience_s: float = LOSS_PATIENCE_S) -> int:
         """Wait until everything is up to date, and return the version.
 
-        Raises `StoreUnavailable` if that takes too long, or a connection is lost for `patience_s`, and whatever ended
-        the listener.
+        Raises `StoreUnavailable` if that takes too long or a connection is lost for `patience_s`. If an error has ended
+        the listener, raises that error.
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._unknown or self._problem or self._has_ended, within_s)
@@ -228,9 +235,9 @@ class Feed(Generic[State]):
             return self._version
 
     def wait(self, since: int, within_s: float) -> News:
-        """Wait until something changes after a version, and return that; after `within_s`, return nothing new.
+        """Return what has changed since a version, waiting up to `within_s`.
 
-        Raises whatever ended the listener.
+        If an error has ended the listener, raises that error.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._version > since or self._has_ended, within_s)
@@ -244,7 +251,7 @@ class Feed(Generic[State]):
 
     @property
     def is_stopping(self) -> bool:
-        """True once the console ends or the feed has been abandoned."""
+        """True once the console is closing or the feed has been abandoned."""
         return self._stopping.is_set()
 
     @property
@@ -261,7 +268,7 @@ class Feed(Generic[State]):
 
 
 class Feeds:
-    """The feeds of one console, by what they watch. Safe to use from several threads."""
+    """The feeds of one console, by what they watch. Thread-safe."""
 
     def __init__(self, listener: Listener, *, lingers_s: float = LINGERS_S, most_kept: int = MOST_KEPT) -> None:
         self._listener = listener
@@ -272,9 +279,9 @@ class Feeds:
 
     @contextmanager
     def watch(self, key: Hashable, make: Callable[[], State]) -> Iterator[Feed[State]]:
-        """Watch the feed of this key, and listen if no one does.
+        """Watch the feed with this key, and start it if necessary.
 
-        `make` creates its state if nothing is known. It may read documents: other viewers do not wait for it.
+        `make` creates the feed's state if there is none. It may read documents; other viewers do not wait for it.
         """
         feed = self._find(key) or self._add(key, Feed(make(), self._listener, lingers_s=self._lingers_s))
         try:
@@ -284,7 +291,7 @@ class Feeds:
             feed.leave()
 
     def _find(self, key: Hashable) -> Feed[Any] | None:
-        """Return the feed of this key with one more viewer, or None."""
+        """Return the feed with this key after adding a viewer, or None."""
         with self._lock:
             self._forget(key)
             feed = self._kept.pop(key, None)
@@ -295,9 +302,9 @@ class Feeds:
             return feed
 
     def _add(self, key: Hashable, made: Feed[Any]) -> Feed[Any]:
-        """Keep a feed unless another one is kept already.
+        """Keep a feed unless its key already has one.
 
-        Returns the one that is kept, with one more viewer.
+        Returns the feed that is kept, after adding a viewer.
         """
         with self._lock:
             feed = self._kept.setdefault(key, made)
@@ -305,7 +312,10 @@ class Feeds:
             return feed
 
     def _forget(self, wanted: Hashable) -> None:
-        """Forget feeds that failed or are too old, and the oldest ones if there are too many documents."""
+        """Forget feeds that have failed or are too old.
+
+        If they hold too many documents, the oldest feeds are forgotten as well.
+        """
         idle = {key: feed for key, feed in self._kept.items() if feed.has_failed or feed.is_idle}
         too_many = sum(feed.state.size for feed in idle.values()) - self._most_kept
         for key, feed in idle.items():
@@ -315,19 +325,19 @@ class Feeds:
                 del self._kept[key]
 
     def knows(self, key: Hashable) -> bool:
-        """Return True if something is known of this key."""
+        """Return True if a feed with this key is kept."""
         with self._lock:
             return key in self._kept
 
     @property
     def listening(self) -> int:
-        """The number of feeds that listen now."""
+        """The number of feeds now listening."""
         with self._lock:
             return sum(feed.is_listening for feed in self._kept.values())
 
     @property
     def documents_read(self) -> int:
-        """How many documents all feeds were sent, each of which is billed as a read."""
+        """The documents that all feeds received, each billed as a read."""
         with self._lock:
             return sum(feed.documents_read for feed in self._kept.values())
 

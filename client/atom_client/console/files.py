@@ -26,13 +26,13 @@ from atom_workflows.language.problems import InvalidWorkflow
 files = Blueprint("files", __name__)
 
 TIME_FIELD: Final = "`As of`"
-"""What the form calls a run's scheduled time."""
+"""The form's name for a run's scheduled time."""
 
 
 @files.post("/files/check")
 @changes_nothing
 def check_file() -> Response:
-    """Answer with everything that is known about a file before a run."""
+    """Respond with everything known about a file before a run."""
     given = Given()
     file = given.file()
     if file is None:
@@ -45,8 +45,8 @@ def examine(
 ) -> dict[str, Any]:
     """Return a file's problems and, if valid, its parameters, picture and plan.
 
-    There is no plan while parameters are missing or wrong. `start_at` is given if a run is to be started. For a file
-    in the given zone, it returns the time as of which the run starts, unless that is now.
+    There is no plan while parameters are missing or wrong. `start_at` is given if a run is to be started. Called with
+    the file's time zone, it returns the time as of which the run starts, or None for now.
     """
     checked = check_content(file.content, file.name)
     found: dict[str, Any] = {

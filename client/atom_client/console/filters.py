@@ -1,4 +1,4 @@
-"""Read from a request's arguments which runs are wanted, and numbers."""
+"""Read filters and numbers from a request's arguments."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def wanted_runs(now: datetime) -> RunFilter:
 
 
 def number_of(name: str, default: int, *, most: int) -> int:
-    """Return a number of the request, from 1 to `most`."""
+    """Return a number from the request, between 1 and `most`."""
     text = request.args.get(name, str(default))
     number = read_number(text, most=most)
     if number is None:

@@ -35,10 +35,10 @@ class Given:
         return bool(self._member(name, bool, default=False))
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return a list of texts, or an empty one if it is missing."""
+        """Return a list of texts, which is empty if it is missing."""
         found = self._member(name, list, [])
         if not all(isinstance(one, str) for one in found):
-            raise Misuse(f"`{name}` must be a list of texts")
+            raise Misuse(f"`{name}` must be a list of strings")
         _require_characters(name, *found)
         return tuple(found)
 
@@ -46,12 +46,12 @@ class Given:
         """Return texts by name, or an empty map if they are missing."""
         found: dict[str, str] = self._member(name, dict, {})
         if not all(isinstance(one, str) for one in found.values()):
-            raise Misuse(f"`{name}` must be a map of texts")
+            raise Misuse(f"`{name}` must be a map of strings")
         _require_characters(name, *found, *found.values())
         return found
 
     def file(self) -> GivenFile | None:
-        """Return the file that was sent as `{"name": ..., "text": ...}`, or None."""
+        """Return the file sent as `{"name": ..., "text": ...}`, or None."""
         found = self._member("file", dict, {})
         if not found:
             return None
@@ -67,7 +67,7 @@ class Given:
         return GivenFile(content=content, name=name)
 
     def require_seen(self, digest: str, what: str) -> None:
-        """Raise `Failure` unless what would be done is what the user confirmed."""
+        """Raise `Failure` if the plan differs from what the user confirmed."""
         if self.text("seen") != digest:
             raise Failure(f"{what} changed after the preview was shown; check the new preview, then confirm again")
 
@@ -80,11 +80,14 @@ class Given:
         return value
 
 
-_KINDS = {str: "a text", bool: "true or false", list: "a list", dict: "an object"}
+_KINDS = {str: "a string", bool: "true or false", list: "a list", dict: "an object"}
 
 
 def _require_characters(name: str, *texts: str) -> None:
-    """Raise `Misuse` if a text has a lone surrogate: JSON can express it, but UTF-8 cannot."""
+    """Raise `Misuse` if a text has a lone surrogate.
+
+    JSON can express it, but UTF-8 cannot.
+    """
     for text in texts:
         try:
             text.encode()

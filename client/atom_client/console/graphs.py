@@ -1,4 +1,4 @@
-"""Answer with where to draw each step of a run or a file."""
+"""Lay out the steps of a run or a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FOLDS: Final = tuple(fold.value for fold in Fold)
 
 @graphs.get("/runs/<run_id>/graph")
 def show_graph(run_id: str) -> Response:
-    """Answer with the positions of a run's steps, without their states.
+    """Respond with the positions of a run's steps, without their states.
 
     `fold` says what to fold (`Fold`), and each `open` names the first step of a folded node to unfold.
     """
@@ -37,7 +37,7 @@ def show_graph(run_id: str) -> Response:
 @graphs.post("/files/graph")
 @changes_nothing
 def show_graph_of_file() -> Response:
-    """Answer with the positions of a file's steps; see `show_graph`."""
+    """Respond with the positions of a file's steps; see `show_graph`."""
     given = Given()
     file = given.file()
     if file is None:

@@ -42,7 +42,7 @@ def new_token() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a request is refused, as a sentence, and the status of the response."""
+    """Why a request is refused, and the status of the response."""
 
     sentence: str
     status: int
@@ -53,7 +53,7 @@ def refuse(  # noqa: PLR0911 (a kind of request each)
 ) -> Refusal | None:
     """Return why a request is refused, or None if it is accepted.
 
-    The names in `headers` are in lower case. The page itself needs no token: it contains no data, only requests it.
+    The names in `headers` are in lower case. The page itself needs no token, since it contains no data.
     """
     # A link in a chat or a mail may open the page: it holds no data, and no other page can read or frame it.
     is_link = method == "GET" and path == "/" and _opens_page(headers)
@@ -75,9 +75,9 @@ def refuse(  # noqa: PLR0911 (a kind of request each)
 
 
 def _opens_page(headers: Mapping[str, str]) -> bool:
-    """Return True if a request fills a tab or a window.
+    """Return True if a request opens a page of its own.
 
-    A frame or a part of another page does not.
+    A request for a frame or for part of another page does not.
     """
     return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
 

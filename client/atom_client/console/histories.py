@@ -1,4 +1,4 @@
-"""Answer with a workflow's history, and stream what changes in it."""
+"""Serve a workflow's history, and stream its changes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ histories = Blueprint("histories", __name__)
 MOST_FOLLOWED: Final = 10
 """The maximum number of open runs whose steps a history follows.
 
-Of other runs, only the state of the run changes by itself.
+For other runs, only the state of the run is updated live.
 """
 
 _USUAL_RUNS: Final = 20
@@ -58,7 +58,7 @@ _USUAL_RUNS: Final = 20
 # A workflow's name may contain a slash, so it is not part of the path.
 @histories.get("/history")
 def show_history() -> Response:
-    """Answer with the newest runs of a workflow and the states of their steps."""
+    """Respond with a workflow's newest runs and their steps' states."""
     console, name = this_console(), request.args.get("workflow", "")
     store, now = console.services.store, console.services.clock.now()
     most = number_of("runs", _USUAL_RUNS, most=MOST_RUNS_SHOWN)
@@ -84,7 +84,7 @@ def _runs_of(workflow: str, documents: Sequence[Document]) -> list[RunRecord]:
 class _OpenRuns:
     """Reads the nodes of the first few runs under way from their feeds.
 
-    The feeds then have them for whoever follows the runs.
+    The feeds then already have the nodes when viewers follow the runs.
     """
 
     def __init__(self, feeds: Feeds, leaving: ExitStack) -> None:
@@ -122,9 +122,9 @@ class _OpenRuns:
 
 @histories.get("/live/history")
 def follow_history() -> Response:
-    """Stream the runs of a workflow that change, with their changed cells.
+    """Stream a workflow's changed runs and their changed cells.
 
-    `run` names the runs under way whose steps are shown; those that begin later are followed, too.
+    `run` names the runs under way whose steps are shown; runs that begin later are followed, too.
     """
     console, feeds, after = this_console(), this_feeds(), request.args.get("after", "")
     name, shown = request.args.get("workflow", ""), request.args.getlist("run")[:MOST_RUNS_SHOWN]
@@ -138,7 +138,7 @@ def follow_history() -> Response:
 
 
 class _Followed:
-    """The runs whose steps are followed by one viewer."""
+    """The runs whose steps one viewer follows."""
 
     def __init__(self, feeds: Feeds, leaving: ExitStack) -> None:
         self._feeds = feeds
@@ -147,7 +147,10 @@ class _Followed:
         self._since: dict[str, int] = {}
 
     def add(self, run: RunRecord) -> None:
-        """Follow a run unless already followed, at the limit, or before it has begun: until then, it has no steps."""
+        """Follow a run, unless already followed, over the limit, or not begun.
+
+        Until a run has begun, it has no steps.
+        """
         if run.id in self._runs or len(self._runs) >= MOST_FOLLOWED or run.started_at is None:
             return
         stack = self._leaving.enter_context(ExitStack())

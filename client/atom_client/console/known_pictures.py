@@ -1,4 +1,7 @@
-"""Pictures of recently drawn runs: a run's graph never changes, so its steps are read only once."""
+"""Keep pictures of recently drawn runs.
+
+A run's graph never changes, so its steps are read only once.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from atom_client.graph.picture import Picture, PicturedStep, picture_run
 from atom_workflows.core.records import RunRecord, StepRecord
 
 _MOST_KNOWN: Final = 8
-"""A picture of 10,000 steps takes up some 10 MB."""
+"""A picture of 10,000 steps takes up about 10 MB."""
 
 
 class KnownPictures:
@@ -23,7 +26,7 @@ class KnownPictures:
         self._lock = Lock()
 
     def of_run(self, run: RunRecord, read: Callable[[], Mapping[str, StepRecord]]) -> Picture:
-        """Return a run's picture, and read its nodes if it is not known."""
+        """Return a run's picture; read its nodes if it is not known."""
         return self._find(run) or self._add(run, read())
 
     def keep(self, run: RunRecord, nodes: Mapping[str, StepRecord]) -> Picture:

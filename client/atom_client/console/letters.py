@@ -38,7 +38,7 @@ _PATIENCE_S: Final = 20.0
 
 @letters.get("/dead-letters")
 def show_letters() -> Response:
-    """Answer with the newest letters."""
+    """Respond with the newest letters."""
     with _hold() as found:
         every, is_all = found.letters, found.is_all
     shown = [letter_object(letter) for letter in every[:_MOST_SHOWN]]
@@ -47,7 +47,7 @@ def show_letters() -> Response:
 
 @letters.get("/dead-letters/<letter_id>")
 def show_letter(letter_id: str) -> Response:
-    """Answer with a letter, its event, and what to do about it."""
+    """Respond with a letter, its event, and what to do about it."""
     with _hold([letter_id]) as found:
         [letter] = found.named([letter_id])
         words = {"facts": list(facts(letter)), "body_text": body_text(letter), "advice": list(advice(letter, _desk()))}
@@ -96,9 +96,9 @@ def drop() -> Response:
 
 
 def _preview(chosen: Sequence[DeadLetter], lines: Sequence[str]) -> Response:
-    """Answer with the letters concerned.
+    """Respond with the affected letters.
 
-    The change then names them, so letters that arrive in the meantime are not affected.
+    The change then names these letters, so any that arrive in the meantime are left alone.
     """
     found: dict[str, Any] = {"ids": [letter.id for letter in chosen], "lines": list(lines)}
     return answer({**found, "dead_letters": [letter_object(letter) for letter in chosen], "dry_run": True})

@@ -1,4 +1,4 @@
-"""Stream changes to the page, as lines of JSON, while someone looks at it."""
+"""Stream changes to an open page, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -46,13 +46,19 @@ KEEP_ALIVE_S: Final = 15.0
 """How long to wait for a change before looking at what else a stream depends on."""
 
 SILENCE_S: Final = 15.0
-"""An empty line is sent after this long, and shows whether someone still listens."""
+"""How often to send an empty line.
+
+It shows whether anyone is still listening.
+"""
 
 LEAST_PAUSE_S: Final = 0.1
-"""Changes that follow each other faster become one line."""
+"""Changes in quicker succession are combined into one line."""
 
 COUNT_EVERY_S: Final = 60.0
-"""The steps of open runs in a list are counted again after this long, since their ends do not change the runs."""
+"""How often to recount the steps of open runs in a list.
+
+Steps that end do not change their runs.
+"""
 
 POLL_S: Final = 0.25
 """How often feeds are checked besides the one that a stream waits for, such as those of pages of items."""
@@ -71,9 +77,9 @@ _MOST_VERSIONS: Final = 10**18
 
 
 class Explained(NamedTuple):
-    """The rest of a run's answer, besides its steps.
+    """Everything in a run's response except its steps.
 
-    It is as of a version of the run's feed, and comes with the steps from which it was made.
+    It describes one version of the run's feed, and comes with the steps from which it was made.
     """
 
     version: int
@@ -101,10 +107,10 @@ class WatchedRun(LiveRun):
         return 0.0 if is_new else max(0.0, self._due_at - time.monotonic())
 
     def explain(self, services: Services, feed: Feed[WatchedRun], *, fresh: bool = False) -> Explained:
-        """Return the latest explanation, renewed if the next one is due.
+        """Return the latest explanation, after renewing it if that is due.
 
-        Whoever opens the page asks for a `fresh` one, since its words contain durations. Others keep the latest one
-        while the store does not answer.
+        A page that is being opened asks for a `fresh` explanation, since the text contains durations. Other pages keep
+        the latest one while the store does not respond.
         """
         with self._explaining:
             with feed.locked():
@@ -132,7 +138,10 @@ def run_key(run_id: str) -> Hashable:
 
 
 def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str, Any]:
-    """Return everything about a run from its feed, so that what is shown is read only once."""
+    """Return everything about a run from its feed.
+
+    This way, each document shown is read only once.
+    """
     with feeds.watch(run_key(run.id), lambda: WatchedRun(run)) as feed:
         feed.wait_until_known()
         explained = feed.state.explain(console.services, feed, fresh=True)
@@ -148,7 +157,10 @@ def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str
 
 
 def nodes_of(console: Console, run: RunRecord) -> dict[str, StepRecord]:
-    """Return a run's nodes with their attempts, but without items: from its feed, if the console has feeds."""
+    """Return a run's nodes with their attempts, but without items.
+
+    They come from the run's feed, if the console has feeds.
+    """
     if console.feeds is None:
         return read_nodes_with_attempts(console.services.store, run)
     return _watched_run(console.feeds, run.id, lambda: run)[1]
@@ -175,7 +187,7 @@ def _watched_run(feeds: Feeds, run_id: str, read: Callable[[], RunRecord]) -> tu
 
 @live.get("/runs/<run_id>/live")
 def follow_run(run_id: str) -> Response:
-    """Stream what changes in a run, until it has ended."""
+    """Stream a run's changes until it has ended."""
     console, feeds, after = this_console(), this_feeds(), request.args.get("after", "")
     services, pages = console.services, items_asked()
     run = None if feeds.knows(run_key(run_id)) else require_run(services.store, run_id)
@@ -194,7 +206,10 @@ def follow_run(run_id: str) -> Response:
 def _run_lines(
     services: Services, feed: Feed[WatchedRun], since: int, viewers: Mapping[str, ItemsViewer]
 ) -> Iterator[dict[str, Any]]:
-    """Yield changes as they come, each followed by what explains the run then, if that is due."""
+    """Yield changes as they come.
+
+    Each is followed by a new explanation of the run, if one is due.
+    """
     state, note = feed.state, ProblemNote()
     # The first line comes at once, and shows that the connection works.
     yield {}
@@ -243,14 +258,17 @@ def _place(services: Services, feed: Feed[WatchedRun], version: int) -> dict[str
 
 
 def _runs_feed(wanted: RunFilter) -> tuple[Hashable, RunFilter]:
-    """Return the key of the feed that has these runs, and what it listens to."""
+    """Return the key and the filter of the feed with these runs."""
     is_open = wanted.states and set(OPEN_STATES).issuperset(wanted.states)
     listened = RunFilter(states=sorted(wanted.states), workflow=wanted.workflow) if is_open else RunFilter()
     return ("runs", *listened.states, listened.workflow), listened
 
 
 def read_watched_runs(feeds: Feeds, wanted: RunFilter) -> tuple[list[Document], dict[str, Any]]:
-    """Return the newest runs, or none if others are listened to, and the place from which the page can go on."""
+    """Return the newest runs, and the place from which the page continues.
+
+    If the feed listens only to open runs, no runs are returned.
+    """
     key, listened = _runs_feed(wanted)
     with feeds.watch(key, lambda: LiveRuns(listened)) as feed:
         version = feed.wait_until_known()
@@ -260,7 +278,7 @@ def read_watched_runs(feeds: Feeds, wanted: RunFilter) -> tuple[list[Document], 
 
 
 def watch_newest(feeds: Feeds) -> AbstractContextManager[Feed[LiveRuns]]:
-    """Watch the newest runs of all workflows, like the list of runs."""
+    """Watch the newest runs of all workflows, as the list does."""
     key, listened = _runs_feed(RunFilter())
     return feeds.watch(key, lambda: LiveRuns(listened))
 
@@ -268,7 +286,7 @@ def watch_newest(feeds: Feeds) -> AbstractContextManager[Feed[LiveRuns]]:
 # Not below /runs, since a workflow may be named `live`.
 @live.get("/live/runs")
 def follow_runs() -> Response:
-    """Stream the runs of a list that change, until the page is closed."""
+    """Stream a list's changed runs until the page is closed."""
     services, feeds, after = this_console().services, this_feeds(), request.args.get("after", "")
     wanted = wanted_runs(services.clock.now())
     key, listened = _runs_feed(wanted)
@@ -283,7 +301,10 @@ def follow_runs() -> Response:
 def _runs_lines(
     services: Services, feed: Feed[LiveRuns], filters: tuple[RunFilter, RunFilter], since: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield the runs that have changed, given which are wanted and which are listened to."""
+    """Yield the runs that have changed.
+
+    `filters` are that of the page and that of the feed.
+    """
     (wanted, listened), note, pause = filters, ProblemNote(), 0.0
     yield {}
     feed.wait_until_known()
@@ -329,7 +350,7 @@ def this_feeds() -> Feeds:
     """Return the console's feeds, or refuse the request."""
     feeds = this_console().feeds
     if feeds is None:
-        raise Failure("this console shows what is stored in a folder, which does not change while it is shown")
+        raise Failure("this console shows a folder's stored history, which does not change")
     return feeds
 
 
@@ -348,16 +369,19 @@ class ProblemNote:
 
 
 def version_after(feed: Feed[Any], after: str) -> int:
-    """Return the version that a viewer has shown, or 0 if it has shown another feed's."""
+    """Return the version that a viewer has shown.
+
+    Returns 0 if it was a version of another feed.
+    """
     name, _, version = after.partition(".")
     return (read_number(version, most=_MOST_VERSIONS) or 0) if name == feed.name else 0
 
 
 def stream(lines: Generator[dict[str, Any]]) -> Response:
-    """Return an answer that ends when the lines end.
+    """Return a response that ends when the lines end.
 
     A line without members is sent first, and then only to keep the connection alive. After a line with a `problem`,
-    the page reconnects if the answer ends; an `error` is final.
+    the page reconnects if the response ends; an `error` is final.
     """
 
     def encoded() -> Iterator[str]:

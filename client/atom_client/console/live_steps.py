@@ -1,4 +1,4 @@
-"""Stream what changes on the page of a step."""
+"""Stream changes to a step's page."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def watch_step(console: Console, feeds: Feeds, run_id: str, step_id: str) -> Abs
 
 @live_steps.get("/runs/<run_id>/steps/<step_id>/live")
 def follow_step(run_id: str, step_id: str) -> Response:
-    """Stream when a step's page should be reread, and its items' changes.
+    """Tell a step's page when to reload, and stream its items' changes.
 
-    A new state is reported at once, and anything else only as fast as the cost of reading the page allows.
+    A new state is reported at once, and anything else only as often as the cost of reading the page allows.
     """
     console, feeds, after, pages = this_console(), this_feeds(), request.args.get("after", ""), items_asked()
     run = require_run(console.services.store, run_id)

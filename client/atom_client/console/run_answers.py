@@ -1,4 +1,4 @@
-"""A run as the page receives it: everything at once, or what has changed."""
+"""A run as the page receives it, in full or only changes."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _HEADINGS: Final = {
 }
 """The headings of the kinds of reasons on the page.
 
-The command line's name the command that shows all items; here, a step's page has them.
+Those of the command line name the command that shows all items; here, a step's page shows them.
 """
 
 _MOST_OF_A_KIND: Final = 50
 """The maximum number of reasons of a kind to send.
 
-A run with 10,000 failed steps has that many.
+A run with 10,000 failed steps has 10,000 reasons.
 """
 
 
 def run_rows(store: Store, runs: Sequence[RunRecord], now: datetime) -> list[dict[str, Any]]:
-    """Return runs as a list shows them, with the progress of those that are under way.
+    """Return runs for a list, with the progress of those under way.
 
     If there are many, only the first ones have a `progress`; what the page shows of the others is still the latest.
     """
@@ -57,7 +57,7 @@ def run_rows(store: Store, runs: Sequence[RunRecord], now: datetime) -> list[dic
 
 
 def run_answer(seen: Seen) -> dict[str, Any]:
-    """Return a run with what explains it, without its steps."""
+    """Return a run and its explanation, without its steps."""
     run, steps = seen.run, seen.steps
     line = [] if seen.line is None else [line_text(run, seen.line, seen.now)]
     following = find_next(seen)
@@ -77,7 +77,7 @@ def run_answer(seen: Seen) -> dict[str, Any]:
 def _why(seen: Seen) -> dict[str, Any]:
     """Return a run's explanation with its first reasons of each kind.
 
-    `more` has the numbers of the others.
+    `more` counts the others.
     """
     counts: Counter[str] = Counter()
     reasons = []
@@ -90,9 +90,9 @@ def _why(seen: Seen) -> dict[str, Any]:
 
 
 def step_rows(steps: Iterable[StepRecord], loops: Mapping[str, LoopView]) -> list[dict[str, Any]]:
-    """Return what lists of steps show, named as in JSON output.
+    """Return the fields that step lists show, named as in JSON output.
 
-    There may be 10,000 steps, so a member that says nothing is left out. `remark` replaces the message.
+    There may be 10,000 steps, so empty fields are left out. `remark` replaces the message.
     """
     rows = []
     for step in steps:

@@ -49,7 +49,7 @@ _MOST_PAGES: Final = 1_000_000
 
 @runs.get("/runs")
 def list_runs() -> Response:
-    """Answer with a page of runs.
+    """Respond with a page of runs.
 
     A number past the last page means the last page.
     """
@@ -94,7 +94,7 @@ def _read_page(store: Store, wanted: RunFilter, number: int, now: datetime) -> t
 
 @runs.get("/runs/<run_id>")
 def show_run(run_id: str) -> Response:
-    """Answer with everything about a run and its steps.
+    """Respond with everything about a run and its steps.
 
     All steps are read once; their items are only summarized.
     """
@@ -112,7 +112,7 @@ def show_run(run_id: str) -> Response:
 
 @runs.get("/runs/<run_id>/steps/<step_id>")
 def show_step(run_id: str, step_id: str) -> Response:
-    """Answer with everything about a step or an item."""
+    """Respond with everything about a step or an item."""
     console = this_console()
     run = require_run(console.services.store, run_id)
     if console.feeds is None or run.state.is_terminal:
@@ -133,7 +133,7 @@ def _step_answer(services: Services, run: RunRecord, step_id: str) -> dict[str, 
         "workflow": run.workflow,
         "run_state": run.state.value,
         "why_fixed": this_console().why_fixed(run),
-        "facts": [list(fact) for fact in deciding_facts(seen, whole="the page has all of it")],
+        "facts": [list(fact) for fact in deciding_facts(seen, whole="the page shows all of it")],
         "attempts_text": attempts_text(seen.step) if seen.step.attempt else "",
         "declared_outputs": list(seen.step.outputs),
         "notes": [*unlisted_attempts(seen.step, attempts), *unstopped_jobs([seen.step])],
@@ -144,7 +144,7 @@ def _step_answer(services: Services, run: RunRecord, step_id: str) -> dict[str, 
 
 @runs.get("/runs/<run_id>/steps/<step_id>/items")
 def list_items(run_id: str, step_id: str) -> Response:
-    """Answer with a page of a step's items, failed ones first.
+    """Respond with a page of a step's items, failed ones first.
 
     A number past the last page means the last page.
     """

@@ -38,12 +38,12 @@ NOTHING_STARTS: Final = "No platform is up in this folder, so these schedules st
 _MOST_INSTANTS: Final = 100
 _USUAL_INSTANTS: Final = 5
 _CLOCK_S: Final = 5.0
-"""How often the next times are recomputed, since they pass."""
+"""How often the next start times are recomputed as time passes."""
 
 
 @schedules.get("/schedules")
 def show_schedules() -> Response:
-    """Answer with the schedules of all files.
+    """Respond with the schedules of all files.
 
     With `deleted=1`, those of deleted files are included.
     """
@@ -72,7 +72,7 @@ def _with_deleted() -> bool:
 
 
 class _Watched:
-    """The schedules of all files, as one viewer watches them."""
+    """The schedules of all files, as watched by one viewer."""
 
     def __init__(self, feeds: Feeds, leaving: ExitStack) -> None:
         self._feeds = feeds
@@ -115,7 +115,7 @@ class _Watched:
 # Under /live, like the other streams.
 @schedules.get("/live/schedules")
 def follow_schedules() -> Response:
-    """Stream the files whose schedules change, also as time passes.
+    """Stream files whose schedules change or whose next times pass.
 
     `paths` has the paths of all files, in order.
     """
@@ -143,7 +143,7 @@ def follow_schedules() -> Response:
 
 @schedules.get("/schedules/next")
 def show_next() -> Response:
-    """Answer with the next times when a file's schedules start runs."""
+    """Respond with the next times at which a file's schedules start runs."""
     found = _read(request.args.get("path", ""))
     count = number_of("count", _USUAL_INSTANTS, most=_MOST_INSTANTS)
     return answer({**schedule_objects(found), "next": next_objects(found, this_console().services.clock.now(), count)})

@@ -52,7 +52,7 @@ class _Handler(WSGIRequestHandler):
     of_command: ClassVar[click.Context | None] = None
 
     def run_wsgi(self) -> None:
-        """Answer within the context of the command."""
+        """Handle the request within the command's context."""
         if self.of_command is None:
             return super().run_wsgi()
         push_context(self.of_command)
@@ -66,9 +66,9 @@ class _Handler(WSGIRequestHandler):
         error: BaseException,  # noqa: ARG002 (the signature is Werkzeug's)
         environ: WSGIEnvironment | None = None,
     ) -> None:
-        """Close the answer that a reset connection has interrupted.
+        """Close the response that a reset connection has interrupted.
 
-        Werkzeug does not, if it fails while it reads what is left of the request.
+        Werkzeug does not close it if reading the rest of the request fails.
         """
         close = getattr((environ or {}).get(_ANSWER), "close", None)
         if close is not None:
@@ -79,9 +79,9 @@ class _Handler(WSGIRequestHandler):
 
 
 def _answering(app: WSGIApplication) -> WSGIApplication:
-    """Mark the times in an application's answers, and let the handler know each answer.
+    """Mark times in responses, and pass each response to the handler.
 
-    Each answer has a thread of its own.
+    Each response has its own thread.
     """
 
     def answered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -93,7 +93,10 @@ def _answering(app: WSGIApplication) -> WSGIApplication:
 
 
 class ConsoleServer:
-    """Serves the console in a thread until it is closed; port 0 means any free one."""
+    """Serves the console in a thread until it is closed.
+
+    Port 0 means any free port.
+    """
 
     def __init__(self, console: Console, *, port: int = 0) -> None:
         self.app = create_app(console, BLUEPRINTS)
@@ -125,7 +128,10 @@ class ConsoleServer:
 
 
 class LaterConsoleServer(ConsoleServer):
-    """Serves a console that is made only when its page is opened: until then it connects to nothing."""
+    """Serves a console that is created when its page is first opened.
+
+    Until then, it connects to nothing.
+    """
 
     def __init__(self, make: Callable[[], Console], *, token: str) -> None:
         self._make = make

@@ -79,14 +79,14 @@ def start() -> Response:
 def look_for_run(run_id: str) -> Response:
     """Say whether the platform has begun the run with exactly this id.
 
-    Reads one document, since a page asks repeatedly after a start.
+    Reads only one document, since a page asks repeatedly after a start.
     """
     return answer({"run_id": run_id, "has_begun": read_run(this_console().services.store, run_id) is not None})
 
 
 @starts.get("/runs/<run_id>/start")
 def show_again(run_id: str) -> Response:
-    """Answer with what a run was given, for starting its file again.
+    """Respond with what a run was given, for starting its file again.
 
     Its key, its time and any defaulted parameters are left out.
     """
@@ -114,7 +114,10 @@ def show_again(run_id: str) -> Response:
 
 
 class _Asked:
-    """What the form asks for. Problems are collected with the names of the fields they concern."""
+    """What the form asks for.
+
+    Problems are collected with the names of the fields that they concern.
+    """
 
     def __init__(self, given: Given) -> None:
         self._given = given
@@ -211,7 +214,7 @@ class _Asked:
         return started_before_line(request.run_id) if earlier.is_started else ""
 
     def _read(self, field: str, read: Callable[[], Read]) -> Read | None:
-        """Return what `read` returns, or add its complaint to the problems."""
+        """Return what `read` returns, or add its error to the problems."""
         try:
             return read()
         except Misuse as error:

@@ -1,4 +1,4 @@
-"""Answer with a run's timeline and the steps that determined its duration."""
+"""Respond with a run's timeline and the steps that determined its duration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PARTS: Final = tuple(Part)
 
 @timelines.get("/runs/<run_id>/timeline")
 def show_timeline(run_id: str) -> Response:
-    """Answer with the steps' bars, the critical path, and their totals.
+    """Respond with the steps' bars, the critical path, and their totals.
 
     Bars are flat lists of a part's number, its start and its end, in milliseconds since `begin`.
     """

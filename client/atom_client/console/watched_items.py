@@ -1,7 +1,7 @@
 """Pages of items that viewers watch.
 
-A listener reports each change to the items on a page. Which items are on it is read again when one of them or their
-step has changed, since failed items and those under way come first; a budget of documents per second limits this.
+A listener reports each change to the items on a page. When one of them or their step changes, the page's items are
+chosen again, since failed items and those under way come first; a budget of documents per second limits how often.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Choice(NamedTuple):
 
 
 class PageOfItems:
-    """Which items are on a page, for all of its viewers. Thread-safe."""
+    """The choice of a page's items, shared by its viewers. Thread-safe."""
 
     def __init__(self, run: RunRecord, step_id: str, number: int) -> None:
         self.run = run
@@ -67,7 +67,7 @@ class PageOfItems:
         self._due_at = 0.0
 
     def touch(self) -> None:
-        """Have the items chosen again once that is due."""
+        """Choose the items again once that is due."""
         self._is_outdated = True
 
     def touch_if_old(self) -> None:
@@ -81,7 +81,7 @@ class PageOfItems:
     def choose(self, store: Store, *, fresh: bool = False) -> Choice:
         """Return which items are on the page.
 
-        This is read again if it is due or if a `fresh` answer is wanted.
+        They are chosen again if that is due or if `fresh` is True.
         """
         with self._lock:
             is_due = self._is_outdated and time.monotonic() >= self._due_at
@@ -127,7 +127,7 @@ class KnownPages:
         self._lock = threading.Lock()
 
     def find(self, run: RunRecord, step_id: str, number: int) -> PageOfItems:
-        """Return a page, which its viewers share."""
+        """Return a page, shared by its viewers."""
         key = (run.id, step_id, number)
         with self._lock:
             found = self._known.pop(key, None) or PageOfItems(run, step_id, number)
@@ -159,8 +159,8 @@ class ItemsViewer:
     def news(self, *, has_step_changed: bool) -> dict[str, Any]:
         """Return what has changed since the last call.
 
-        This is the whole page if its choice was read again, or else some items. `problem` then says why they may be
-        out of date, or "".
+        This is the whole page if its items were chosen again, and otherwise only the changed items. `problem` then
+        says why they may be out of date, or "".
         """
         if self._is_missing and not has_step_changed:
             return {}

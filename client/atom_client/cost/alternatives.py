@@ -1,4 +1,7 @@
-"""The cost of the same workflow elsewhere: for each peer, a formula derives its usage from the same counts."""
+"""The cost of the same workflow elsewhere.
+
+For each peer, a formula derives its usage from the same counts.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """The price of a workflow on one peer, in dollars; None if the peer cannot run it."""
+    """The price of a workflow on one peer, in dollars.
+
+    The price is None if the peer cannot run the workflow.
+    """
 
     name: str
     formula: str

@@ -1,4 +1,4 @@
-"""The arithmetic of a bill: amounts times prices, with the formula of every line."""
+"""The arithmetic of a bill: amounts times prices, with formulas."""
 
 from __future__ import annotations
 

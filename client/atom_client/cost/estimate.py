@@ -1,4 +1,4 @@
-"""An estimate: the cost of a run, of an idle month, and of the same work elsewhere."""
+"""Estimate the costs of a run, an idle month, and alternatives."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Estimate:
 
     @property
     def month(self) -> float:
-        """The cost in dollars of all runs in a month and of the idle platform's ticks."""
+        """The monthly cost of all runs and of idle ticks, in dollars."""
         return self.run.usd * self.runs_per_month + self.idle.usd
 
     @property

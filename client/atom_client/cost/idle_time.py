@@ -1,9 +1,10 @@
-"""Skip idle time while a run is measured: hours in which every minute uses the same resources as the one before.
+"""Skip idle time while a run is measured.
 
-An eight-hour job is polled some five hundred times, and each of these polls would have to be simulated. But once the
-age of the job and the run no longer matters, the same events repeat. The repetition is observed for twice the interval
-of the rarest event, which is an audit of the run. From then on, whole repetitions are counted instead of simulated: the
-jobs are moved closer to their next change by as much time as is skipped, and everything else continues as usual.
+In idle time, every minute uses the same resources as the one before. An eight-hour job is polled some five hundred
+times, and each of these polls would have to be simulated. But once the age of the job and the run no longer matters,
+the same events repeat. The repetition is observed for twice the interval of the rarest event, which is an audit of the
+run. From then on, whole repetitions are counted instead of simulated: the jobs are moved closer to their next change by
+as much time as is skipped, and everything else continues as usual.
 
 In a repetition, the counts of documents, messages and calls must be exactly the same. The seconds that functions take
 and the bytes that they send may differ by one percent: with a thousand jobs in flight, an audit starts a few

@@ -1,7 +1,8 @@
-"""Measure what a run uses: the deployed coordinator executes it once, in memory and in virtual time.
+"""Measure what a run uses.
 
-The usage of its store, bus, Task Runner and clock is counted, so no figure comes from a model. The only assumptions are
-how many seconds calls take, and that every job succeeds after the same amount of time.
+The deployed coordinator executes the run once, in memory and in virtual time. The usage of its store, bus, Task Runner
+and clock is counted, so no figure comes from a model. The only assumptions are how many seconds calls take, and that
+every job succeeds after the same amount of time.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def _too_long() -> NotEstimated:
 
 
 def takes_time(step: Step) -> bool:
-    """Return True if the step has a job that does not end immediately."""
+    """Return True if the step has a job that takes time."""
     return step.task is not None and step.task.engine != AT_ONCE
 
 

@@ -1,10 +1,10 @@
-"""A workflow that costs the same as a given one, but whose conditions are decided beforehand.
+"""A model workflow with the same cost, but with conditions decided beforehand.
 
 An estimate executes a run in which every job succeeds, and only a real run shows what jobs return. So conditions are
 replaced by others that read the same steps and have the results that the plan predicts; conditions whose results it
 cannot predict are taken to be true. Outputs are whole numbers. What tasks read from other steps is still read, but its
-values do not matter. A loop has as many items as planned, of which as many are skipped; a list that is not known is
-taken to have `ASSUMED_ITEMS`.
+values do not matter. A loop has as many items, and skips as many of them, as planned; an unknown list is assumed to
+have `ASSUMED_ITEMS`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _step(planned: PlannedStep) -> dict[str, Any]:
 
 
 def _condition(decided: str, texts: Sequence[Condition | Template]) -> str:
-    """Return a condition that reads the same values but has a fixed result.
+    """Return a condition with a fixed result that reads the same values.
 
     Among the values that the expressions in `texts` read, only step values and the run's result matter.
     """

@@ -1,7 +1,7 @@
-"""The prices: every dollar figure in the cost of a run, with its unit, region, source and free tier.
+"""The prices that make up the cost of a run.
 
-These are list prices, in us-central1 and us-east-1, without taxes, discounts or commitments. Prices change: when you
-update one, also set `AS_OF`. No other module contains a price.
+Each has a unit, a region, a source and a free tier. These are list prices, in us-central1 and us-east-1, without taxes,
+discounts or commitments. Prices change: when you update one, also set `AS_OF`. No other module contains a price.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class Item(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """A price of `usd` for `per` units of an item; `free` is the free tier, as worded on the provider's page."""
+    """A price of `usd` for `per` units of an item.
+
+    `free` is the free tier, as worded on the provider's page.
+    """
 
     service: str
     usd: float

@@ -1,4 +1,4 @@
-"""Counts of what a run makes the services do, and assumptions about how long each action takes."""
+"""What a run uses, and assumptions about how long actions take."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Assumptions:
 
     @property
     def is_at_once(self) -> bool:
-        """True if jobs need no polls, since they end before the response to their submission arrives."""
+        """True if jobs need no polls, since they end during their submission."""
         return not self.job
 
 
@@ -123,7 +123,7 @@ class Tally:
 
 
 def idle_month(tick: Tally, given: Assumptions) -> Usage:
-    """Return the usage for a month of ticks while no run is open."""
+    """Return the usage for a month of ticks without open runs."""
     ticks = timedelta(days=DAYS_PER_MONTH) / given.tick
     return {item: amount * ticks for item, amount in tick.usage(given).items()} | {Item.SCHEDULES: 1}
 

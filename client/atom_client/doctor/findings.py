@@ -1,4 +1,4 @@
-"""The findings of a platform's checks: one line each, with the command that fixes a problem."""
+"""The findings of a platform's checks, with fixes for problems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _LONGEST: Final = 600
 
 
 class Verdict(StrEnum):
-    """The result of a check; UNKNOWN means that the check could not be carried out."""
+    """The result of a check.
+
+    UNKNOWN means that the check could not be carried out.
+    """
 
     OK = "ok"
     WRONG = "wrong"

@@ -41,7 +41,7 @@ def state_findings(services: Services, *, tick_fix: str) -> Iterator[Finding]:
         run = newest_run(services)
         newest = f"the newest run is {run.id}, {run.state}" if run else "there are no runs yet"
     except NewerVersion:
-        newest = "the newest run was written by a newer version, so this one cannot read it"
+        newest = "the newest run was written by a newer version, so this version cannot read it"
     yield ok("Firestore", f"database {database} answers; {newest}")
     yield from newer_findings(services)
     yield from line_findings(services)

@@ -1,4 +1,7 @@
-"""HTTP checks of the functions, which only the platform may call, and of the Task Runner."""
+"""HTTP checks of the functions and of the Task Runner.
+
+Only the platform may call the functions.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Compare a project with the plan of its deployment, using gcloud: APIs, roles, indexes and the schedule.
+"""Compare a project with its deployment's plan, using gcloud.
 
-The installed package does not contain the plan. A checkout of the repository does.
+This covers APIs, roles, indexes and the schedule. The installed package does not contain the plan. A checkout of the
+repository does.
 """
 
 from __future__ import annotations

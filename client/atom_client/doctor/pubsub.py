@@ -1,4 +1,4 @@
-"""Checks that topics and subscriptions exist and are set up the way the functions need them."""
+"""Check that topics and subscriptions exist and suit the functions."""
 
 from __future__ import annotations
 

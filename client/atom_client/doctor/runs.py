@@ -1,4 +1,4 @@
-"""Checks for runs that no checker handles, and for those that wait although their group has a place."""
+"""Checks for runs that no checker handles or that wait needlessly."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pictures of workflows and runs, as text, as Mermaid source and as SVG."""
+"""Pictures of workflows and runs, as text, Mermaid source and SVG."""

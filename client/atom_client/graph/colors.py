@@ -1,4 +1,7 @@
-"""The colors of states in files, each with the word that it never stands without."""
+"""The colors of states in files.
+
+A color never appears without the name of its state.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _BAND: Final = 3.0
 
 
 class Spot(NamedTuple):
-    """The left and right ends of a step's box or of a bend, and its middle, in pixels."""
+    """The ends and vertical center of a box or bend, in pixels."""
 
     left: float
     right: float
@@ -40,7 +40,7 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Where each place of a graph is drawn, and the size of the whole."""
+    """Where each place is drawn, and the size of the graph."""
 
     spots: Mapping[Place, Spot]
     width: float
@@ -77,7 +77,7 @@ def _width_of(columns: int) -> float:
 
 
 def _choose_rows(sizes: Sequence[int]) -> int:
-    """Return the fewest rows that keep the graph no wider than a screen."""
+    """Return the fewest rows that make the graph fit a screen."""
     low, high = _LEAST_ROWS, max(_LEAST_ROWS, *sizes, 0)
     while low < high:
         rows = (low + high) // 2

@@ -1,4 +1,4 @@
-"""Fold similar steps of a picture into one, so that wide graphs can be read."""
+"""Fold similar steps into one, so that wide graphs are readable."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class Fold(StrEnum):
 
 
 class Folded(NamedTuple):
-    """A node of a folded picture: a step, or the first of several `members` that it stands for.
+    """A node of a folded picture.
 
-    For a folded node, `after` is everything that its members depend on.
+    It is a single step, or stands for several `members`, the first of which is `step`. For a folded node, `after` is
+    everything that its members depend on.
     """
 
     step: PicturedStep

@@ -52,7 +52,7 @@ def draw_mermaid(picture: Picture) -> str:
 
 
 def exceeds_usual_limits(picture: Picture, source: str) -> bool:
-    """Return True if Mermaid refuses to draw the source with its default settings."""
+    """Return True if Mermaid refuses to draw the source by default."""
     return len(source) > MOST_CHARACTERS or sum(len(step.after) for step in picture.steps) > MOST_EDGES
 
 

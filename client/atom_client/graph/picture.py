@@ -1,6 +1,6 @@
-"""What a picture shows: the user's steps, what each depends on, and how each is doing in a run.
+"""What a picture shows: steps, their dependencies and their states.
 
-Each format draws the same values. Nothing here has been made safe to print: that differs from format to format.
+Every format draws the same values. Nothing here is escaped, since each format escapes text in its own way.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class PicturedStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """The steps of a workflow or of a run, in order, with those under `finally` kept separately.
+    """The steps of a workflow or run, with those under `finally` separate.
 
-    `state` is the run's; it is empty for a file.
+    Both are in order. `state` is the run's; it is empty for a file.
     """
 
     title: str
@@ -86,7 +86,7 @@ class Picture:
 
 
 def picture_file(workflow: Workflow) -> Picture:
-    """Return the picture of a workflow, with steps in the order of the file."""
+    """Return the picture of a workflow, with steps in file order."""
     return Picture(
         title=workflow.name,
         main=tuple(map(_picture_step, workflow.steps)),
@@ -124,7 +124,7 @@ def _notes(trigger: Trigger, when: Condition | None, *, allow_failure: bool) -> 
 
 
 def picture_run(run: RunRecord, nodes: Mapping[str, StepRecord], loops: Mapping[str, LoopView]) -> Picture:
-    """Return the picture of a run, with steps in the order of their ids.
+    """Return the picture of a run, with steps in order of id.
 
     `nodes` are the run's nodes by id, including the barriers that the compiler added, through which the picture finds
     what each step depends on. `loops` are its steps with `forEach`.

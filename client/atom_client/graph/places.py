@@ -2,8 +2,8 @@
 
 Layers run from left to right. This is a simple form of the method of Sugiyama, Tagawa and Toda (1981). Lines that pass
 a layer get a place in it, so that they bend around its steps. The order comes from a breadth-first search, followed by
-a few sweeps in which each place moves to the mean of its neighbors. The heights are as close to those of the neighbors
-as the order and the height of as the order and the height of each place allow.
+a few sweeps in which each place moves to the mean of its neighbors. Each place is as close to the height of its
+neighbors as the order and the sizes of the places allow.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _MOST_BENDS: Final = 20_000
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Place:
-    """The place of a step, or of a bend in a line. For a bend, `step` is None.
+    """The place of a step, or of a bend in a line.
 
-    `y` is the middle of the place, in units of one step's height including the gap below it.
+    For a bend, `step` is None. `y` is the middle of the place, in units of one step's height including the gap below
+    it.
     """
 
     step: PicturedStep | None
@@ -40,7 +41,7 @@ class Place:
 
 
 class Segment(NamedTuple):
-    """A part of a line, from one place to another that is farther to the right."""
+    """A part of a line, from one place to another farther right."""
 
     start: Place
     end: Place
@@ -99,7 +100,7 @@ def move_close(layers: Sequence[Sequence[Place]], fixed: Collection[int] = ()) -
 
 
 def _lead_lines(places: Mapping[str, Place], layers: Sequence[list[Place]]) -> list[Segment]:
-    """Return the lines for all dependencies, and add their bends to the layers.
+    """Return lines for all dependencies, and add their bends to the layers.
 
     All lines that come from one step share their bends.
     """

@@ -1,6 +1,7 @@
 """A picture as compact JSON: nodes, bends and lines with coordinates.
 
-It holds no states: they change and places do not, so the page requests it once and colors it by the steps' states.
+It holds no states, since states change but positions do not: the page requests the picture once, and then colors it by
+the steps' states.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def plot_picture(picture: Picture, fold: Fold = Fold.SIMILAR, opened: Collection
 
     `nodes` are ids in the order of the picture. `boxes`, `bends` and `lines` are flat lists of integers: see `Plot`.
     The members of folded nodes, shapes and notes are listed by the nodes' indexes; `finally` is the index of the first
-    node under `finally`, and `frame` the left edge of the frame around those.
+    node under `finally`, and `frame` the left edge of the frame around those nodes.
     """
     plot = Plot()
     plot.add(fold_steps(picture.main, fold, opened), 0)

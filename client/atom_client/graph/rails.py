@@ -38,7 +38,7 @@ NODE: Final = "\0"
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Unit:
-    """Steps that are drawn as one, the units that they depend on, and how many units depend on them."""
+    """Steps drawn as one, with their dependencies and number of dependents."""
 
     steps: list[PicturedStep]
     after: list[Unit] = field(default_factory=list)
@@ -46,7 +46,10 @@ class Unit:
 
 
 class Row(NamedTuple):
-    """A unit and the rails beside it: `rails` in its first row, `below` in each of its other rows."""
+    """A unit and the rails beside it.
+
+    `rails` are those in its first row, `below` those in each of its other rows.
+    """
 
     unit: Unit
     rails: str
@@ -54,7 +57,7 @@ class Row(NamedTuple):
 
 
 def units_of(steps: Sequence[PicturedStep]) -> list[Unit]:
-    """Return the units of a graph, in an order that needs few rails at the same time."""
+    """Return a graph's units, in an order that needs few parallel rails."""
     units: dict[str, Unit] = {}
     for group in group_fans(steps):
         for members in [group] if len(group) >= LEAST_TOGETHER else ([step] for step in group):
@@ -78,7 +81,7 @@ def _in_drawing_order(units: list[Unit], ids: list[str]) -> list[Unit]:
     def worth(unit: Unit) -> tuple[int, int, int]:
         """Prefer the unit that ends the most rails.
 
-        Of several, prefer the one whose dependencies were drawn last.
+        Among several, prefer the one whose dependencies were drawn last.
         """
         ended = sum(left[one] == 1 for one in unit.after)
         newest = max((drawn[one] for one in unit.after), default=-1)
@@ -124,7 +127,10 @@ def arrange(units: Sequence[Unit], glyphs: Glyphs) -> Iterator[Row]:
 
 
 def _draw(before: Sequence[Unit | None], joints: Collection[int], ended: set[int], own: int, glyphs: Glyphs) -> str:
-    """Return a row: the unit's symbol, its line to the rails it joins, and all other rails."""
+    """Return a unit's first row.
+
+    It has the unit's symbol, its line to the rails it joins, and all other rails.
+    """
     first, last = min([own, *joints]), max([own, *joints])
     drawn = []
     for column, rail in enumerate(before):

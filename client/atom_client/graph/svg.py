@@ -1,4 +1,7 @@
-"""Draw a picture as an SVG file that needs nothing else: no script, no font and no other file."""
+"""Draw a picture as a self-contained SVG file.
+
+It needs no script, no font and no other file.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ text{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",mon
 
 
 def draw_svg(picture: Picture) -> str:
-    """Return the file."""
+    """Return the picture as an SVG file."""
     main, cleanup = _Section(picture.main), _Section(picture.under_finally)
     # The frame around the steps under `finally` has a label, which stands below the heading.
     top = _MARGIN + _HEADING + (_LINE + _ROW_GAP if cleanup.steps else 0)
@@ -80,7 +83,7 @@ def draw_svg(picture: Picture) -> str:
 
 
 class _Section:
-    """The steps of the main part, or those under `finally`, with their places."""
+    """The steps of the main part or under `finally`, and their places."""
 
     def __init__(self, steps: Sequence[PicturedStep]) -> None:
         self.steps = steps
@@ -107,7 +110,7 @@ class _Section:
         self.height = self.placed.height * self.row
 
     def draw(self, x: float, y: float) -> Iterator[str]:
-        """Yield the lines, then the boxes, with the upper left corner at (x, y)."""
+        """Yield lines, then boxes, with the upper left corner at (x, y)."""
         for segment in self.placed.segments:
             step = segment.end.step
             dashed = " if" if step is not None and step.is_conditional else ""

@@ -1,4 +1,7 @@
-"""Draw a picture as text: beside rails if it is small, otherwise as a list of its layers."""
+"""Draw a picture as text.
+
+A small picture is drawn beside rails, a large one as a list of its layers.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ _SYMBOLS: Final[Mapping[StepState, str]] = {
     StepState.PENDING: "○o",
     StepState.SUCCEEDED: "●*",
 }
-"""The symbol of each state, and the same in ASCII."""
+"""The symbol of each state, and its ASCII equivalent."""
 
 _NO_STATE: Final = "○o"
 
@@ -55,7 +58,7 @@ SIGNS: Final = "".join(["│─├┤┼└┘┴┬…", _NO_STATE, *_SYMBOLS.v
 
 
 class Part(NamedTuple):
-    """A part of a line, in the color of its state, if it has one."""
+    """A part of a line, colored by its state, if any."""
 
     text: str
     state: str = ""
@@ -78,7 +81,7 @@ class Style(NamedTuple):
         return ASCII_GLYPHS if self.is_ascii else Glyphs()
 
     def pick(self, pair: str) -> str:
-        """Return the first character, or the second one if only ASCII can be printed."""
+        """Return the first character, or the second for ASCII-only output."""
         return pair[self.is_ascii]
 
     @property

@@ -1,1 +1,4 @@
-"""Plan a run before it exists: `partial` evaluates what is known, and `walk` decides which steps would run."""
+"""Plan a run before it exists.
+
+`partial` evaluates what is known, and `walk` decides which steps would run.
+"""

@@ -23,7 +23,7 @@ _DIFFERENCES: Final = {
     "scheduled_at": ("as of a different time", "--at"),
     "no_queue": ("with a different choice about waiting in its group", "--no-queue"),
 }
-"""How an earlier run with the key can differ, with the options.
+"""The ways an earlier run may differ, with the option for each.
 
 Any difference from the new request that is not listed here is in the workflow file.
 """
@@ -46,7 +46,7 @@ def find_earlier_start(
 ) -> EarlierStart:
     """Look up the run that was already started with the request's key.
 
-    Rejects a key that belongs to a different run, in a sentence that may name the command line's options.
+    Rejects a key that belongs to a different run, in a message that may name the command line's options.
     """
     try:
         run = read_run(store, request.run_id)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Fate(StrEnum):
-    """What would happen to a step, or to an item of a loop, if every job succeeded."""
+    """What would happen to a step or item if every job succeeded."""
 
     RUNS = "runs"
     SKIPPED = "skipped"

@@ -1,4 +1,4 @@
-"""Evaluate the fields of a loop as in a run: its lists, their combinations and `maxParallel`."""
+"""Evaluate a loop's fields as in a run: lists, combinations and `maxParallel`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Plan the items of a loop: their number, which of them are skipped, and the first few.
+"""Plan the items of a loop.
 
-Lists are computed as in a run if everything that they read is known. Items are built one at a time, and only so many of
-their conditions are evaluated, since a loop may have 10,000 large items.
+A plan says how many there are and which of them are skipped, and holds the first few. Lists are computed as in a run if
+everything they read is known. Items are built one at a time, and only a limited number of their conditions are
+evaluated, since a loop may have 10,000 large items.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class PlannedItem:
 
     @property
     def failure(self) -> str:
-        """The reason why the item fails, to be appended to the step's name."""
+        """Why the item fails, to be appended to the step's name."""
         return f"[{self.index}]: {self.because}"
 
 

@@ -1,4 +1,4 @@
-"""The parameters that a user gives for a run, read and checked before anything starts."""
+"""Read and check a run's parameters before anything starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from atom_workflows.errors import InvalidParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenParams:
-    """Parameters as given: strings from `--param` and values from the file. A string overrides the file's value."""
+    """Parameters as given: strings from `--param` and values from the file.
+
+    A string overrides the file's value.
+    """
 
     texts: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -75,7 +78,7 @@ def checked_params(given: GivenParams, workflow: Workflow, run: RunRecord) -> di
 
 
 def warn_of_params(given: GivenParams, workflow: Workflow) -> Iterator[str]:
-    """Yield a warning if parameters are given that the workflow does not declare.
+    """Yield a warning about parameters that the workflow does not declare.
 
     Only a workflow without `params` accepts these.
     """
@@ -87,7 +90,10 @@ def warn_of_params(given: GivenParams, workflow: Workflow) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadParams:
-    """The given parameters as JSON values, with the names and problems of strings that could not be read."""
+    """The given parameters as JSON values.
+
+    Also holds the names and problems of strings that could not be read.
+    """
 
     values: Mapping[str, JsonValue]
     unread: frozenset[str]

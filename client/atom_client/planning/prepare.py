@@ -1,4 +1,4 @@
-"""Gather what is known about a run from what the user gives: its parameters, its start time and its environment."""
+"""Gather a run's parameters, start time and environment from the user's input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from atom_workflows.expressions.types import INSTANT, read_value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a planned run starts with: parameters as JSON (including defaults), a start time and an environment."""
+    """What a planned run starts with: parameters, a time and an environment.
+
+    The parameters are JSON values and include defaults.
+    """
 
     params: Mapping[str, JsonValue]
     at: datetime

@@ -1,4 +1,4 @@
-"""New runs that repair ended ones: their file, what they keep, and the message that requests them."""
+"""New runs that repair ended ones: their file, kept steps and request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from atom_workflows.messages.fields import SCHEMA_OF_REPAIRS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFile:
-    """A workflow file, its name in messages, and the fields of a start message that name or hold it."""
+    """A workflow file and its name in messages.
+
+    `fields` are the fields of a start message that name or hold the file.
+    """
 
     content: bytes
     name: str
@@ -38,8 +41,8 @@ class FoundFile:
 def find_own_file(services: Services, run: RunRecord, *, advice: str) -> FoundFile:
     """Return the file that the run was started from.
 
-    Only some runs store it. Otherwise, it must be in its bucket or in the working folder, unchanged.
-    Raises `Misuse`, whose message ends with the advice, if it is not found.
+    Only some runs store it. Otherwise, it must be in its bucket or in the working folder, unchanged. Raises `Misuse` if
+    it is not found; the message ends with `advice`.
     """
     path = str(run.source.get("path", ""))
     stored = services.store.get([definition_path(run.id)])[0]
@@ -93,9 +96,9 @@ def plan_repair(  # noqa: PLR0913 (what a request of a repair is made of)
 
     Returns the plan and the message that requests the run.
 
-    `params` are the texts of the parameters to change. `key` is the new run's key, in place of a random one: the same
-    request, published twice, starts one run. The message's digest makes the start function refuse it once
-    the ended run has changed. Raises `InvalidParams`, or `RunStateError` if the run cannot be repaired.
+    `params` are the texts of the parameters to change. `key` replaces the new run's random key, so that publishing the
+    same request twice starts only one run. The message's digest makes the start function refuse it once the ended run
+    has changed. Raises `InvalidParams`, or `RunStateError` if the run cannot be repaired.
     """
     read = read_params(GivenParams(texts=params), workflow)
     if read.problems:

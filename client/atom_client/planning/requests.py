@@ -1,4 +1,4 @@
-"""Requests for runs: the start messages of files and of objects in buckets, checked before they are published."""
+"""Requests for runs: start messages, checked before they are published."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ BUCKET_PREFIX: Final = "gs://"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A request for a run. A file that was not read here has no `workflow`."""
+    """A request for a run.
+
+    A file that was not read here has no `workflow`.
+    """
 
     workflow_path: str
     run_key: str
@@ -42,7 +45,10 @@ class RunRequest:
 
     @property
     def step_ids(self) -> tuple[str, ...]:
-        """The ids of the steps in file order; empty if the file was not read here."""
+        """The ids of the steps in file order.
+
+        Empty if the file was not read here.
+        """
         return () if self.workflow is None else tuple(step.id for step in self.workflow.all_steps)
 
     @property
@@ -52,7 +58,10 @@ class RunRequest:
 
     @property
     def size(self) -> str:
-        """The ending of a sentence, such as `, 3 steps`; it is empty if the file was not read here."""
+        """The ending of a sentence, such as `, 3 steps`.
+
+        Empty if the file was not read here.
+        """
         return f", {counted(len(self.step_ids), 'step')}" if self.step_ids else ""
 
     def message_body(self, task_runner_url: str | None) -> dict[str, Any]:
@@ -77,7 +86,7 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenFile:
-    """The content of a workflow file, its name in the run, and its name in messages."""
+    """A workflow file: its content, and its names in runs and messages."""
 
     content: bytes
     name: str

@@ -1,6 +1,7 @@
-"""Decide which steps would run, be skipped or depend on something unknown if every job succeeded.
+"""Decide what would happen to each step if every job succeeded.
 
-As in a run, the tables in kinds.py decide, but here a step may end in more than one way.
+A step would run, be skipped, or depend on something unknown. As in a run, the tables in kinds.py decide, but here a
+step may end in more than one way.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class PlannedStep:
 
     @property
     def has_unknown(self) -> bool:
-        """True if the step's list of items, a value in its job, or a value in its first few items is unknown."""
+        """True if a value of the step is unknown.
+
+        This may be its list of items, a value in its job, or one in its first few items.
+        """
         items = self.items
         of_items = items is not None and (bool(items.unknown) or any(item.unknown for item in items.first))
         return bool(self.unknown) or of_items
@@ -62,7 +66,10 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A run before it starts: its steps, in a possible order of execution, and its outputs."""
+    """A run before it starts: its steps and its outputs.
+
+    The steps are in a possible order of execution.
+    """
 
     steps: tuple[PlannedStep, ...]
     outputs: Mapping[str, JsonValue] = field(default_factory=dict)

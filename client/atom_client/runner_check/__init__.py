@@ -1,8 +1,10 @@
-"""`runner check`: plays the contract against a Task Runner, as the coordinator does, and reports what it supports.
+"""`runner check`: test a Task Runner against the contract.
 
-rule_names.py   what the rules are called
+The check makes the calls that the coordinator would make, and reports what the Task Runner supports.
+
+rule_names.py   the names of the rules
 results.py      the rows of the report
 session.py      the calls that a check makes, with their times
-required.py     what every Task Runner has to do: submissions.py, and states.py of jobs
-optional.py     what a Task Runner may do: answers.py with outputs, reasons and logs, stopping.py, and tokens
+required.py     the required rules: submissions in submissions.py, states of jobs in states.py
+optional.py     the optional rules: outputs, reasons and logs in answers.py, stopping in stopping.py, and tokens
 """

@@ -1,4 +1,4 @@
-"""What a Task Runner may add to its answers: outputs, reasons, logs, and that it reports ends."""
+"""Check the optional parts of answers: outputs, reasons, logs and `notifies`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_reason(seen: Seen) -> Row:
     if seen.failure is None:
         return unchecked(REASON, "no job has failed")
     reason = seen.failure.answer.reason
-    return ok(REASON, f"the failed job's is {reason}") if reason else unsupported(REASON, "the failed job has none")
+    return ok(REASON, f"the failed job gave {reason}") if reason else unsupported(REASON, "the failed job gave none")
 
 
 def check_hints_and_logs(seen: Seen) -> Iterator[Row]:

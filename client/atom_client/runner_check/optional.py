@@ -1,4 +1,4 @@
-"""What a Task Runner may do: return outputs and reasons, report logs and ends, stop jobs, and check tokens."""
+"""Check the optional rules: outputs, reasons, logs, ends, stopping and tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DENIED: Final = frozenset({401, 403})
 
 
 def check_optional(session: Session, stoppable: Job, seen: Seen) -> Iterator[Row]:
-    """Yield a row for each optional rule, as soon as it has been checked."""
+    """Yield a row for each optional rule, once it is checked."""
     yield check_outputs(seen)
     yield check_reason(seen)
     yield from check_hints_and_logs(seen)

@@ -1,4 +1,4 @@
-"""What every Task Runner has to do: submissions, keys, states, and jobs that it does not know."""
+"""Check the required rules: submissions, keys, states and unknown jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AFTER_SUBMISSION: Final = (SAME_KEY, AT_ONCE, OTHER_KEY, STATUS, SUCCESS, STAYS
 def check_required(
     session: Session, succeeding: Job, failing: Job | None, seen: Seen, *, impossible: Job | None = None
 ) -> Iterator[Row]:
-    """Yield a row for each required rule, as soon as it has been checked.
+    """Yield a row for each required rule, once it is checked.
 
     `impossible` is a job that cannot start; only someone who knows the system that runs the jobs can specify one.
     """

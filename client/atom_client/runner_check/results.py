@@ -44,7 +44,10 @@ class Row:
 
 @dataclass(slots=True)
 class Seen:
-    """Results of the required checks that the optional ones use: how each of the two jobs ended, if it did."""
+    """Results of the required checks that the optional ones use.
+
+    They say how each of the two jobs ended, if it did.
+    """
 
     takes_jobs: bool = False
     success: Followed | None = None
@@ -69,7 +72,7 @@ def not_answered(rule: str, error: TaskRunnerError, advice: str = "") -> Row:
 
 
 def unsupported(rule: str, detail: str) -> Row:
-    """Return a row for an optional rule that the Task Runner does not support."""
+    """Return a row for an optional rule that is not supported."""
     return Row(rule=rule, verdict=Verdict.UNSUPPORTED, detail=detail)
 
 

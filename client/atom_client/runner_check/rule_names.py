@@ -1,4 +1,4 @@
-"""The names of the rules, as they are printed: first those of `required`, then those of `optional`."""
+"""The names of the rules as printed: required rules first, then optional."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ AT_ONCE: Final = "the same key twice at once"
 OTHER_KEY: Final = "another key"
 STATUS: Final = "status"
 SUCCESS: Final = "a job that succeeds"
-STAYS: Final = "a state that stays"
+STAYS: Final = "an unchanging final state"
 KEY_AFTER_END: Final = "the key of an ended job"
 UNKNOWN: Final = "an unknown job"
 FAILURE: Final = "a job that fails"

@@ -1,4 +1,7 @@
-"""The calls that a check makes: through the coordinator's own client, so that both read every response alike."""
+"""The calls that a check makes, through the coordinator's own client.
+
+A check thus reads every response exactly as the coordinator does.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ class NotCalled(TaskRunnerUnavailable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job to submit: its name, and the fields that decide what runs."""
+    """A job to submit: its name, and fields that decide what runs."""
 
     name: str
     task: Mapping[str, Any]
@@ -68,10 +71,10 @@ class Followed:
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """A check of the Task Runner at `url`. `timeout_s` is how long a job may take to end.
+    """A check of the Task Runner at `url`.
 
-    `grace_s` is how long a new job may be unknown to status calls. `slowest_s` holds the longest time that each kind of
-    call has taken so far, in seconds.
+    `timeout_s` is how long a job may take to end. `grace_s` is how long a new job may be unknown to status calls.
+    `slowest_s` holds the longest time that each kind of call has taken so far, in seconds.
     """
 
     task_runner: TaskRunner
@@ -129,7 +132,10 @@ class Session:
         return self._patiently("stop", lambda: self.task_runner.stop(self.url, job_id))
 
     def look_up(self, key: str) -> JobAnswer | None:
-        """Return the job with the given key, or None. Raises the errors of `TaskRunner.look_up`."""
+        """Return the job with the given key, or None.
+
+        Raises the errors of `TaskRunner.look_up`.
+        """
         return self._patiently("lookup", lambda: self.task_runner.look_up(self.url, key))
 
     def find(self, key: str) -> JobAnswer | None:

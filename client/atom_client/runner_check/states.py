@@ -1,4 +1,4 @@
-"""What every Task Runner has to report about jobs: those that run, that ended, and that it does not know."""
+"""Check the states that a Task Runner reports, even of unknown jobs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _why_open(followed: Followed) -> str:
     if followed.problem:
         return f"the last status call failed: {followed.problem}"
     if is_known_state(state):
-        return f"its state is still {state}; give --timeout if jobs take longer"
+        return f"its state is still {state}; increase --timeout if jobs take longer"
     return f"its state is {state}, which is not final: the contract's final states are SUCCEEDED, FAILED and CANCELLED"
 
 

@@ -1,4 +1,4 @@
-"""What a Task Runner may do when it is asked to stop a job, even an unknown one or a second time, or to find one."""
+"""Check how a Task Runner stops jobs and finds them by key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STOPPED: Final = "stops"
 
 
 def check_stop(session: Session, job: Job) -> Iterator[Row]:
-    """Submit a job, look it up, stop it, and follow it to its end."""
+    """Submit a job, look it up, stop it, and await its end."""
     try:
         answer = session.submit(job, session.key(_STOPPED))
         job_id = answer.job_id

@@ -1,4 +1,4 @@
-"""What every Task Runner has to do with submissions: accept or refuse them, and know their keys."""
+"""Check how a Task Runner handles submissions and their keys."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _compare(rule: str, one: JobAnswer, two: JobAnswer, advice: str) -> Row:
     if not (one.job_id and two.job_id):
         return unchecked(rule, NO_ID)
     if one.job_id == two.job_id:
-        return ok(rule, f"both times job {one.job_id}")
+        return ok(rule, f"job {one.job_id} both times")
     return failed(rule, f"jobs {one.job_id} and {two.job_id} were started; {advice}")
 
 

@@ -1,1 +1,1 @@
-"""Views of runs and dead letters for users and programs: read them, describe them in words, and write them as JSON."""
+"""Views of runs and dead letters, in words and as JSON."""

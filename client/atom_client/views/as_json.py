@@ -1,4 +1,7 @@
-"""Runs and steps as JSON for programs, with the documents' field names, UTC times and durations in seconds."""
+"""Runs and steps as JSON for programs.
+
+Fields are named as in the documents; times are in UTC, and durations in seconds.
+"""
 
 from __future__ import annotations
 

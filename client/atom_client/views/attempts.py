@@ -1,4 +1,4 @@
-"""The attempts of a step, with durations that say what they measure, for people and programs."""
+"""The attempts of a step, with their durations."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _SHORTEST: Final = timedelta(milliseconds=1)
 
 
 class TimedAttempt(NamedTuple):
-    """An attempt and its durations, each None if it is not known or did not occur.
+    """An attempt and its durations.
 
-    `back_off` is the time from the end of the previous attempt to the start of this one, including the time until the
-    earlier job had stopped. If the first submission started nothing, `submitting` is the time until a later one
-    was accepted. `job` is the time from the submission to the end, and `queued` its part before the job was first seen
-    to be RUNNING.
+    A duration is None if it is not known or did not occur. `back_off` is the time from the end of the previous attempt
+    to the start of this one, including the time until the earlier job had stopped. If the first submission started
+    nothing, `submitting` is the time until a later one was accepted. `job` is the time from the submission to the end,
+    and `queued` its part before the job was first seen to be RUNNING.
     """
 
     attempt: Attempt
@@ -102,9 +102,9 @@ def time_step(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> dict[str, tim
 
 
 def durations_text(durations: Mapping[str, timedelta | None], words: Mapping[str, str]) -> str:
-    """Return durations, each with what it measures; those too short to be shown are left out.
+    """Return durations, each with what it measures.
 
-    For example `2 min 05 s in jobs, 30 s in back-off`.
+    Those too short to be shown are left out. For example `2 min 05 s in jobs, 30 s in back-off`.
     """
     named = ((durations.get(name), what) for name, what in words.items())
     return ", ".join(f"{lasted(took)} {what}" for took, what in named if took is not None and took >= _SHORTEST)

@@ -1,4 +1,4 @@
-"""Find the steps that a selective retry resets but that cannot run, since a failure before them is kept."""
+"""Find steps that a retry resets but that a kept failure blocks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from atom_workflows.core.selection import Selection
 def find_blocked(
     nodes: Mapping[str, StepRecord], again: Collection[str], selection: Selection, *, marked: str = ""
 ) -> dict[str, str]:
-    """Return the nodes that will be blocked whatever the others do, each with the failed step that blocks it.
+    """Return the nodes that are certain to be blocked.
 
-    `nodes` are all nodes of a run, and `again` those that the retry resets. `marked` is the node that a
-    person is about to mark, which ends as decided.
+    Each is mapped to the failed step that blocks it. `nodes` are all nodes of a run, and `again` those that the retry
+    resets. `marked` is the node that a person is about to mark, which ends as decided.
     """
     causes, blocked = dict[str, str](), dict[str, str]()
     for name in TopologicalSorter({node.id: node.depends_on for node in nodes.values()}).static_order():

@@ -1,4 +1,4 @@
-"""What a cancellation would do to a run, and what it has done, in words."""
+"""Describe what a cancellation would do, or has done, to a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNDER_WAY: Final = (StepState.DISPATCHING, StepState.RUNNING, StepState.RETRYIN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelPlan:
-    """What a cancellation would do to a run and to its steps that are under way.
+    """What a cancellation would do to a run and its active steps.
 
     With `now`, the steps under `finally` are not run. At most `_MOST_COUNTED` steps under way were read.
     """

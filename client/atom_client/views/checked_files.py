@@ -1,4 +1,4 @@
-"""The results of checking workflow files, for people, for programs and as annotations on GitHub."""
+"""Results of checking workflow files: text, JSON and GitHub annotations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CheckedFile:
 
     @property
     def steps(self) -> int:
-        """The number of steps of a valid file, else 0."""
+        """The number of steps in a valid file, or 0."""
         return 0 if self.workflow is None else len(self.workflow.all_steps)
 
     @property

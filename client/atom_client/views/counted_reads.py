@@ -10,7 +10,7 @@ from atom_workflows.ports import Document, Query, Store, Write, WriteResult
 
 @dataclass(slots=True)
 class CountedReads:
-    """Implements `ports.Store` with another store, and counts the documents read, as Firestore bills them."""
+    """Wraps a `ports.Store` and counts documents read, as Firestore bills them."""
 
     store: Store
     documents: int = 0

@@ -1,4 +1,4 @@
-"""Dead letters: hold them while a command reads them, explain why each exists, and advise on what to do."""
+"""Hold dead letters, explain why they exist, and advise on them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MORE_LETTERS: Final = "There are more dead letters than one command can handle; 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """The resources that the commands use: the bus, the dead-letter box, and the platform that they belong to."""
+    """The bus and dead-letter box that the commands use, and their platform."""
 
     bus: Bus
     box: DeadLetterBox

@@ -1,4 +1,4 @@
-"""Why steps do not get on, in sentences: odd answers, refused submissions, and jobs of earlier attempts."""
+"""Why steps are delayed: odd answers, refused submissions and earlier attempts' jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_MESSAGE: Final = 500
 
 
 def stuck_lines(steps: Sequence[StepRecord], now: datetime) -> Iterator[str]:
-    """Yield a sentence for each step that may never end on its own.
+    """Yield a sentence for each step that may never end unaided.
 
     Then yield one for each reason why submissions are delayed, since no other output shows the full reason.
     """

@@ -23,7 +23,7 @@ _LONGEST_MESSAGE: Final = 200
 
 
 def examination_lines(examination: Examination, *, now: datetime, dry_run: bool) -> Iterator[str]:
-    """Yield what the run is waiting for, what is wrong, and what was fixed."""
+    """Yield the run's waits, its problems, and what was fixed."""
     run, steps = examination.run, _of_user(examination)
     of_file = [step for step in steps if is_shown(step)]
     ended = sum(step.state.is_terminal for step in of_file)

@@ -1,4 +1,4 @@
-"""Show where in a file a problem is: the line, and a caret below the position."""
+"""Show the line of a file's problem, with a caret below it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WIDE: Final = frozenset({"W", "F"})
 
 
 class Excerpts:
-    """The lines of a file, with the line numbers that its problems refer to."""
+    """The lines of a file, with the line numbers its problems use."""
 
     def __init__(self, content: bytes, filename: str) -> None:
         text = content.decode("utf-8", "replace").removeprefix("\ufeff")

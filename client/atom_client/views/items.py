@@ -1,7 +1,7 @@
 """Read the items of steps with `forEach`, without reading thousands of documents.
 
-How many items are in each state is counted by the store, or follows from the step's own counters once it has ended.
-Only the first failed items are read, and a page of them where users ask for one.
+The store counts the items in each state; once a step has ended, its own counters give the numbers. Only the first
+failed items are read, and a page of items where users ask for one.
 """
 
 from __future__ import annotations
@@ -131,7 +131,10 @@ def read_some(store: Store, loop: LoopView, state: StepState) -> list[StepRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemsPage:
-    """A page of a step's items: failed ones first, then those under way, then all others in order."""
+    """A page of a step's items.
+
+    Failed items come first, then those under way, then all others in order.
+    """
 
     loop: LoopView
     items: Sequence[StepRecord]

@@ -1,4 +1,4 @@
-"""Where a QUEUED run stands: the runs at work whose end it waits for, and the runs in line before it."""
+"""A QUEUED run's place in line, and the runs it waits for."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _ENDINGS: Final = {1: "st", 2: "nd", 3: "rd"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A group's line from the point of view of one of its waiting runs.
+    """A group's line, as seen by one of its waiting runs.
 
-    `named` holds the first few runs at work, ordered by start; `at_work` is the number of all runs at work, and `ahead`
-    the number of runs waiting ahead of this one.
+    `named` holds the first few runs in progress, ordered by start; `at_work` is the number of all runs in progress, and
+    `ahead` the number of runs waiting ahead of this one.
     """
 
     group: Group

@@ -12,7 +12,10 @@ from atom_workflows.step_documents import step_record
 
 
 class LiveItems:
-    """Some items of a step by index. Not thread-safe; `expander` is the node that created them."""
+    """Some items of a step by index. Not thread-safe.
+
+    `expander` is the node that created them.
+    """
 
     def __init__(self, expander: StepRecord, indexes: Sequence[int]) -> None:
         self._expander = expander
@@ -21,7 +24,7 @@ class LiveItems:
 
     @property
     def size(self) -> int:
-        """The number of documents that are kept."""
+        """The number of documents kept."""
         return len(self.items)
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:

@@ -1,7 +1,8 @@
-"""The queries that live pages listen to: runs, a run and its steps, a loop's items, and schedules.
+"""The queries that live pages listen to.
 
-A listener costs a read for each document sent to it: all of them at first, and then those that change. So items are
-listened to only where they are shown, and a page that reconnects within 30 minutes resumes from its bookmark.
+They are for runs, a run and its steps, a loop's items, and schedules. A listener costs a read for each document sent to
+it: all of them at first, and then those that change. So items are listened to only where they are shown, and a page
+that reconnects within 30 minutes resumes from its bookmark.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def listen_to_run(listener: Listener, run_id: str, *, since: Bookmark | None = N
 def listen_to_steps(listener: Listener, run: RunRecord, *, since: Bookmark | None = None) -> Listening:
     """Listen to the outlines of a run's nodes, without its items.
 
-    These are more than 10,000 documents at most, once. Large fields are sent only with those that change.
+    A large run has over 10,000 of these documents, which are sent once. Large fields are sent only with those that
+    change.
     """
     return listener.listen(outlines_without_items(run), since=since)
 

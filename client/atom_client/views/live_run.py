@@ -1,4 +1,4 @@
-"""A run that is watched: its newest state, made from what its listeners report.
+"""A watched run: its newest state, built from its listeners' reports.
 
 Outlines of its nodes are kept, without jobs, so that thousands of steps fit into memory.
 """
@@ -23,7 +23,10 @@ _RUN, _STEPS = range(2)
 
 
 class LiveRun:
-    """A run and the outlines of its nodes by id. Not thread-safe; what it holds is replaced, never changed."""
+    """A run and the outlines of its nodes by id.
+
+    Not thread-safe. The objects it holds are replaced, never changed.
+    """
 
     def __init__(self, run: RunRecord) -> None:
         self.run = run
@@ -32,11 +35,14 @@ class LiveRun:
 
     @property
     def size(self) -> int:
-        """The number of documents that are kept."""
+        """The number of documents kept."""
         return 1 + len(self.nodes)
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
-        """Listen to the run and to its nodes; `since` has a bookmark for each, if there was one before."""
+        """Listen to the run and to its nodes.
+
+        `since` has a bookmark for each if there was a listener before.
+        """
         run_mark, steps_mark = since or (None, None)
         return [
             listen_to_run(listener, self.run.id, since=run_mark),
@@ -44,7 +50,7 @@ class LiveRun:
         ]
 
     def apply(self, number: int, batch: Batch) -> Iterable[str]:
-        """Apply a batch of one of the listeners, and return the keys of what has changed.
+        """Apply a listener's batch, and return the keys of changed documents.
 
         Raises `NewerVersion` if a newer version wrote one of the documents.
         """
@@ -71,7 +77,7 @@ class LiveRun:
 
     @property
     def has_ended(self) -> bool:
-        """True if neither the run nor one of its steps will change by itself."""
+        """True if the run and its steps will not change by themselves."""
         return self.run.state.is_terminal and all(node.state.is_terminal for node in self.nodes.values())
 
 

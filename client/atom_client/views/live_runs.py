@@ -1,4 +1,4 @@
-"""The newest runs, or those that are open, as they are watched; and one step or item."""
+"""Watched documents: the newest or open runs, and a step or item."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from atom_workflows.listening import Batch, Bookmark, Listener, Listening
 from atom_workflows.ports import Document
 
 MOST_LISTENED = 100
-"""How many runs a list follows. Pages with other runs are read when opened."""
+"""The maximum number of a list's newest or open runs to watch.
+
+Pages with other runs are read when opened.
+"""
 
 
 class LiveRuns:
@@ -25,17 +28,20 @@ class LiveRuns:
 
     @property
     def size(self) -> int:
-        """The number of documents that are kept."""
+        """The number of documents kept."""
         return len(self.runs)
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
-        """Listen to the runs; `since` has a bookmark if there was a listener before."""
+        """Listen to the runs.
+
+        `since` has a bookmark if there was a listener before.
+        """
         return [listen_to_runs(listener, self._wanted, most=MOST_LISTENED, since=since[0] if since else None)]
 
     def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
-        """Apply a batch, and return the ids of the runs that have changed.
+        """Apply a batch, and return the ids of the changed runs.
 
-        Runs that are pushed out by newer ones, or are not open any longer, are not listened to any more.
+        Runs pushed out by newer ones, or no longer open, are no longer listened to.
         """
         removed = {path.rpartition("/")[2]: self.runs.pop(path.rpartition("/")[2], None) for path in batch.removed}
         news = {document.id: document for document in (*batch.added, *batch.changed)}
@@ -50,7 +56,7 @@ class LiveRuns:
     def is_full(self) -> bool:
         """True if there may be more such runs.
 
-        One of them takes the place of a run that leaves.
+        If a run leaves, one of them takes its place.
         """
         return len(self.runs) >= MOST_LISTENED
 
@@ -76,7 +82,7 @@ def _age(run: Document) -> tuple[datetime, str]:
 
 
 class LiveDocuments:
-    """Some documents with their states, watched only for whether they change.
+    """Some documents and their states, watched only for changes.
 
     Not thread-safe.
     """

@@ -18,7 +18,7 @@ class LiveScheduleNames:
 
     @property
     def size(self) -> int:
-        """The number of documents that are kept."""
+        """The number of documents kept."""
         return len(self.ids)
 
     def listen(self, listener: Listener, since: Sequence[Bookmark | None]) -> list[Listening]:
@@ -45,7 +45,7 @@ class LiveSchedules:
 
     @property
     def size(self) -> int:
-        """The number of documents that are kept."""
+        """The number of documents kept."""
         return len(self._schedules)
 
     @property

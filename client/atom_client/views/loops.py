@@ -1,7 +1,7 @@
-"""A step with `forEach` as users see it: one step, with the numbers of its items.
+"""A step with `forEach` as users see it.
 
 Its node ends once all items have ended, and another node creates them (see core/item_ids.py). Users see neither that
-nor thousands of items, but a step that is RUNNING while its items are.
+node nor thousands of items, but one step with item counts, which is RUNNING while its items are.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemCounts:
-    """The number of items of a step, in total and in each state; items whose state is not known count as PENDING.
+    """The number of a step's items, in total and in each state.
 
-    `total` is None if it is not known. `unstarted` is the number of SKIPPED items that were not started because too
-    many others had failed.
+    Items whose state is not known count as PENDING. `total` is None if it is not known. `unstarted` is the number of
+    SKIPPED items that were not started because too many others had failed.
     """
 
     total: int | None
@@ -91,9 +91,9 @@ def count_states(total: int | None, states: Mapping[StepState, int]) -> ItemCoun
 
 
 def separate_unstarted(step: StepRecord, counts: ItemCounts) -> ItemCounts:
-    """Return an ended step's counts with the unstarted ones among its SKIPPED items.
+    """Return an ended step's counts, with unstarted items counted separately.
 
-    The other SKIPPED items were skipped by choice, and the step has counted them.
+    Unstarted items are SKIPPED. The other SKIPPED items were skipped by choice, and the step has counted them.
     """
     if not step.unstarted or not is_counted({"state": step.state, "last_kind": step.last_kind}):
         return counts
@@ -124,9 +124,10 @@ def counts_of_ended(step: StepRecord) -> ItemCounts | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopView:
-    """What was read about a step's items: their counts, and the first ones that failed, in order.
+    """What was read about a step's items.
 
-    `step` is the step as users see it, and `expander` the node that creates its items.
+    This is their counts, and the first ones that failed, in order. `step` is the step as users see it, and `expander`
+    the node that creates its items.
     """
 
     step: StepRecord
@@ -228,7 +229,7 @@ def without_first(step: StepRecord) -> str:
 
 
 def origin_text(step: StepRecord) -> str:
-    """Say which run has the items of a kept step, or return ""."""
+    """Say which run has a kept step's items, or return ""."""
     if not step.kept_from:
         return ""
     shows = with_place(f"runs show {step.kept_from} --items {step.id}")
@@ -236,7 +237,10 @@ def origin_text(step: StepRecord) -> str:
 
 
 def items_text(nodes: Mapping[str, StepRecord], item: str) -> str:
-    """Say which items the step of a named item has, or return "" if there is no such step."""
+    """Say which items a named item's step has.
+
+    Returns "" if there is no such step.
+    """
     parsed = parse_item_id(item)
     if parsed is None or parsed.each not in nodes:
         return ""

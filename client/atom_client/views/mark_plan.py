@@ -1,4 +1,4 @@
-"""What marking a step would do, before it is done."""
+"""What marking a step would do."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MOST: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkPlan:
-    """A mark, the nodes of its run by id, and what it releases.
+    """A mark, its run's nodes by id, and what it releases.
 
-    `again` are the user's steps that are decided again if the run is reopened. In a run that goes on, `released` are
+    `again` are the user's steps that are decided again if the run is reopened. In a run that continues, `released` are
     those that wait for nothing but the marked step, and `waiting` those that also wait for others, by id.
     """
 
@@ -120,7 +120,7 @@ class MarkPlan:
         return f"{step} has not begun. Once it {waits}, it will be {state} without being run."
 
     def _about_replaced(self) -> Iterator[str]:
-        """Say which earlier mark this one takes the place of."""
+        """Say which earlier mark this one replaces."""
         named = (self.rerun.nodes.get(name) for name in (expander_id(self.step.id), self.step.id))
         node = next((one for one in named if one is not None and one.has_open_mark), None)
         if node is not None:

@@ -1,4 +1,4 @@
-"""What plans and hypothetical runs have in common: the heading, and the lines of steps and values."""
+"""What plans and hypothetical runs share: headings, step lines and value lines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LONGEST_VALUE: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request to plan a run of a workflow with the given parameters."""
+    """A request to plan a run of a workflow with given parameters."""
 
     workflow: Workflow
     given: Mapping[str, Any]
@@ -54,7 +54,7 @@ def heading_lines(asked: Asked) -> Iterator[str]:
         value = _group(asked)
         of = f" of the group `{one_line(value)}`" if value else ""
         yield f"  at most {counted(rules.limit, 'run')}{of} in progress at the same time; {rules_text(rules)}"
-    instants = {"this run" if asked.is_start else "a run that is started at this time": asked.start.at}
+    instants = {"this run" if asked.is_start else "a run started at this time": asked.start.at}
     if workflow.schedules and not asked.is_start:
         calendars = (Calendar(cron=one.cron, zone=workflow.timezone) for one in workflow.schedules)
         due = [at for calendar in calendars for at in islice(calendar.upcoming(asked.start.at), 1)]
@@ -134,7 +134,7 @@ def step_lines(step: Step, width: int, verdict: str, job: Mapping[str, Any] | No
 
 
 def own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a job's step-specific fields, in the order in which they are documented."""
+    """Return a job's step-specific fields, in their documented order."""
     labels = {name: value for name, value in job.get("labels", {}).items() if name not in ("workflow", "type")}
     usual = {"job_name": step.id, "scaleTier": DEFAULT_SCALE_TIER, "labels": {}}
     fields = {**job, "labels": labels}
@@ -143,7 +143,7 @@ def own_fields(step: Step, job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_verdicts(words: Sequence[str]) -> str:
-    """Count the verdicts if there are too many to count at a glance."""
+    """Count the verdicts if too many to count at a glance."""
     if len(words) <= MOST_IN_FULL:
         return ""
     found = dict.fromkeys(words, 0)

@@ -1,4 +1,4 @@
-"""The items of a loop in a plan, as people and programs see them."""
+"""The items of a loop in a plan, for people and programs."""
 
 from __future__ import annotations
 

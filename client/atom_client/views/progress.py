@@ -1,8 +1,8 @@
-"""The progress of a run as seen from outside: a value that is updated with each change.
+"""A run's progress as seen from outside, updated with each change.
 
 Changes arrive at least once and in any order, so each step keeps the newest one. A later attempt is newer, and within
-an attempt the state that comes later takes precedence: the time that a document stores may be later than that of the
-newest event, or earlier.
+an attempt the state that comes later takes precedence: the time stored in a document may be earlier or later than that
+of the newest event.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState, StepState
 
 Rank: TypeAlias = tuple[int, int, datetime]
-"""What makes one change newer than another: its attempt, how far that attempt has come, and the time of the change."""
+"""What makes one change newer than another.
+
+The criteria are its attempt, how far along that attempt is, and the time of the change.
+"""
 
 _ORDER: Final = (StepState.PENDING, StepState.DISPATCHING, StepState.RUNNING, StepState.RETRYING)
 """The states of an attempt that has not ended, in order: an attempt never returns to an earlier one."""
@@ -49,7 +52,10 @@ class StepView:
 
     @property
     def remark(self) -> str:
-        """The message, preceded by the reason and by a note if the failure is tolerated."""
+        """The message, preceded by the reason and any note.
+
+        The note says that the failure is tolerated.
+        """
         marks = ("tolerated" if self.tolerated else "", self.reason)
         return ": ".join(filter(None, (*marks, self.message)))
 
@@ -60,9 +66,9 @@ class StepView:
         return self.attempt, reached, self.at
 
     def newer(self, other: StepView) -> StepView:
-        """Return the newer of two views of a step, with the earliest known time of its attempt.
+        """Return the newer of two views of a step.
 
-        This view wins if both have the same rank.
+        The result has the earliest known time of its attempt. This view wins if both have the same rank.
         """
         newest = other if other.rank > self.rank else self
         began = [one.began_at for one in (self, other) if one.attempt == newest.attempt and one.began_at is not None]
@@ -71,11 +77,12 @@ class StepView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """The latest known state of a run; `steps` holds only the steps whose state is known.
+    """The latest known state of a run.
 
-    `order` lists the step ids in file order, and is empty if the file was not read here; `total` is the number of
-    steps. Items are kept apart from the steps: `items` holds them by step and then by id, and `sizes` holds the number
-    of items of each step, if known. `item_count` is the total number of items in the run.
+    `steps` holds only the steps whose state is known. `order` lists the step ids in file order, and is empty if the
+    file was not read here; `total` is the number of steps. Items are kept apart from the steps: `items` holds them by
+    step and then by id, and `sizes` holds the number of items of each step, if known. `item_count` is the total number
+    of items in the run.
     """
 
     run_id: str
@@ -154,7 +161,10 @@ class RunView:
 
     @property
     def loops(self) -> list[StepView]:
-        """The steps that have items, each with a summary of its items as its message."""
+        """The steps that have items.
+
+        Each has a summary of its items as its message.
+        """
         return [step for step in self._shown().values() if step.id in self.items or step.id in self.sizes]
 
     def _shown(self) -> dict[str, StepView]:
@@ -202,7 +212,10 @@ class RunView:
 
     @property
     def counts(self) -> dict[StepState, int]:
-        """The number of steps in each state; steps whose state is not known count as PENDING."""
+        """The number of steps in each state.
+
+        Steps whose state is not known count as PENDING.
+        """
         shown = self._shown()
         found = Counter(step.state for step in shown.values())
         found[StepState.PENDING] += max(0, self.total - len(shown))
@@ -270,7 +283,7 @@ def view_of(step: StepRecord) -> StepView:
 def known_items(
     nodes: Mapping[str, StepRecord], *, but: Collection[str] = ()
 ) -> tuple[dict[str, dict[str, StepView]], dict[str, int]]:
-    """Return the views of items by their step, and the number of items of each step.
+    """Return the views of items by step, and each step's item count.
 
     The nodes in `but` are left out, as are items whose list is computed by one of them.
     """

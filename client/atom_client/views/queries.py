@@ -1,4 +1,4 @@
-"""Read runs and their steps for display, without the nodes that the compiler adds."""
+"""Read runs and steps for display, without nodes that the compiler adds."""
 
 from __future__ import annotations
 
@@ -127,9 +127,9 @@ def read_outlines_without_items(store: Store, run: RunRecord) -> dict[str, StepR
 
 
 def outlines_without_items(run: RunRecord) -> Query:
-    """Return the query for a run's nodes with their attempts, but without items and jobs.
+    """Return the query for a run's nodes, without items and jobs.
 
-    It stays the same when the run gets items.
+    The nodes include their attempts. The query stays the same when the run gets items.
     """
     where: list[Condition] = [("kind", "in", _BUT_ITEMS)] if may_have_items(run) else []
     return Query(collection=steps_path(run.id), where=where, fields=(*OUTLINE_FIELDS, "attempts"))
@@ -215,7 +215,7 @@ def newest_runs(store: Store, *, limit: int) -> list[RunRecord]:
 
 
 def is_step_id(text: str) -> bool:
-    """Return True if this is a valid step id, and thus safe in paths."""
+    """Return True if this is a valid step id, safe in paths."""
     return _STEP_ID.fullmatch(text) is not None and not (text.startswith("__") and text.endswith("__"))
 
 

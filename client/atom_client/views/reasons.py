@@ -1,4 +1,4 @@
-"""The words that explain what happened to a step, and the reasons that make up an explanation."""
+"""Words for what happened to a step, and reasons for a state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ORDINARY: Final = frozenset({"", "failed", "cancelled", "items"})
 
 
 class Fate(StrEnum):
-    """What has happened to a step, in more detail than its state shows."""
+    """What has happened to a step, in more detail than its state."""
 
     OPEN = "open"
     SUCCEEDED = "succeeded"
@@ -40,7 +40,10 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """A reason for a run's state: a clause for people, and the same information as fields for programs."""
+    """A reason for a run's state.
+
+    It has a clause for people, and the same information as fields for programs.
+    """
 
     kind: str
     text: str
@@ -143,9 +146,10 @@ def clock_time(moment: datetime | None, now: datetime) -> str:
 
 
 def last_start(run: RunRecord) -> datetime:
-    """Return the latest of a run's first start, its last retry, and the end of its wait for a place.
+    """Return when a run last started or continued.
 
-    If a run is cancelled while QUEUED and then retried, its first start comes after the retry.
+    This is the latest of its first start, its last retry, and the end of its wait for a place. If a run is cancelled
+    while QUEUED and then retried, its first start comes after the retry.
     """
     return max(filter(None, (run.reopened_at, run.admitted_at, run.started_at or run.created_at)))
 

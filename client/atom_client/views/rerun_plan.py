@@ -1,4 +1,4 @@
-"""What a retry would run again, and why, before it is done."""
+"""What a retry would run again, and why."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ OF_COMMANDS: Final = RerunWords()
 
 
 class Chosen(NamedTuple):
-    """What a user chooses for a retry: the steps of `--from` and `--only`, and `--failed`."""
+    """A user's choices for a retry: `--from`, `--only` and `--failed`."""
 
     first: Sequence[str] = ()
     only: Sequence[str] = ()
@@ -66,7 +66,10 @@ class Chosen(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RerunPlan:
-    """The nodes of a run by id, the ids of those that run again, and the selection that chose them, if any."""
+    """What a retry would run again.
+
+    Holds the nodes of a run by id, the ids of those that run again, and the selection that chose them, if any.
+    """
 
     run: RunRecord
     nodes: Mapping[str, StepRecord]
@@ -86,7 +89,10 @@ class RerunPlan:
 
     @cached_property
     def blocked(self) -> Mapping[str, str]:
-        """The nodes among those that run again that cannot run, each with the kept failure that blocks it."""
+        """The reset nodes that cannot run.
+
+        Each is mapped to the kept failure that blocks it.
+        """
         return (
             {} if self.selection is None else find_blocked(self.nodes, self.again, self.selection, marked=self.marked)
         )
@@ -123,7 +129,7 @@ class RerunPlan:
         return f" The lists of {listing(loops)} are computed again, and all of their items run." if loops else ""
 
     def about_marks(self) -> Iterator[str]:
-        """Yield sentences about steps that a person marked, but that a stop of the run ended before that."""
+        """Yield sentences about marked steps that a stop ended first."""
         marked = [node for node in self.nodes.values() if node.id in self.again and node.has_open_mark]
         if not marked:
             return
@@ -152,7 +158,7 @@ class RerunPlan:
 
     @property
     def steps(self) -> Sequence[StepRecord]:
-        """The user's steps that run again, in the order in which they ran before."""
+        """The user's steps that run again, in their previous order."""
         return [step for step in in_order(self.nodes.values()) if step.id in self.again]
 
     @property
@@ -232,7 +238,10 @@ class RerunPlan:
         return ""
 
     def _shown_below(self, below: Mapping[str, Sequence[str]], step_id: str) -> Iterator[str]:
-        """Yield the user's steps that depend on a step, through nodes that users do not see."""
+        """Yield the user's steps that depend on a step.
+
+        The search looks through nodes that users do not see.
+        """
         for name in below[step_id]:
             node = self.nodes[name]
             if node.kind is NodeKind.EXPAND:

@@ -1,4 +1,4 @@
-"""What a new run would keep of an ended one, as people and programs see it."""
+"""What a new run would keep of an ended one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def reuse_lines(plan: ReusePlan) -> Iterator[str]:
     keep, run, remove = (plan.judgment.of(what) for what in What)
     for name, before, after in _changes(plan):
         yield f"{name}: {_show(before)} is now {_show(after)}"
-    left = f"; {len(remove):,} of its steps {'is' if len(remove) == 1 else 'are'} no longer there" if remove else ""
+    are = "is" if len(remove) == 1 else "are"
+    left = f"; {len(remove):,} of its steps {are} no longer in the file" if remove else ""
     yield (
         f"Run {plan.earlier.id} stays as it is. A new run keeps {counted(len(keep), 'step')} of it and runs "
         f"{counted(len(run), 'step')}{left}."

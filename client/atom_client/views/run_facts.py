@@ -77,7 +77,7 @@ def run_facts(run: RunRecord, *, now: datetime) -> Iterator[tuple[str, str]]:
 
 
 def _reopenings(run: RunRecord) -> dict[str, str]:
-    """Say how often the run was continued after its end, by retries or marks."""
+    """Say how often retries or marks continued the run after its end."""
     if not run.retries:
         return {}
     times, at = counted(run.retries, "time"), local_time(run.reopened_at)

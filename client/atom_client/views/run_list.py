@@ -1,8 +1,8 @@
-"""Lists of runs: filtered, sorted, and a page at a time, without reading more than a bounded number of documents.
+"""Lists of runs: filtered, sorted, and a page at a time.
 
-There is no index on time together with state or workflow, which would have to be updated with every run that is
-started. Runs are therefore found by the automatic indexes on state and workflow if few enough match, and otherwise
-among the newest runs of all.
+A list reads only a bounded number of documents. There is no index that combines time with state or workflow, since it
+would have to be updated with every run. Runs are therefore found by the automatic indexes on state and workflow if few
+enough match, and otherwise among the newest runs of all.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class RunOrder(StrEnum):
-    """The ways to sort runs: most recently created, most recently started, or longest first."""
+    """The ways to sort runs: last created, last started or longest first."""
 
     CREATED = "created"
     STARTED = "started"
@@ -110,7 +110,7 @@ class RunFilter:
         return bool(run.get("workflow") == self.workflow)
 
     def conditions(self) -> list[Condition]:
-        """Return the conditions that the store can check without an index of their own."""
+        """Return the conditions that the store can check without another index."""
         states: list[Condition] = [("state", "in", [state.value for state in self.states])] if self.states else []
         if not self.workflow or is_file(self.workflow):
             return states
@@ -159,7 +159,10 @@ def read_runs_page(store: Store, wanted: RunFilter, *, number: int, size: int, n
 def page_of_newest(
     newest: Sequence[Document], wanted: RunFilter, *, total: int, number: int, size: int
 ) -> RunsPage | None:
-    """Return a page of all runs from the newest ones, which are known; None if it cannot be made of these."""
+    """Return a page of all runs, made from the known newest ones.
+
+    Returns None if these are not enough for the page.
+    """
     begin, end = (number - 1) * size, min(number * size, total)
     if wanted.has_conditions or wanted.order is not RunOrder.CREATED or not begin <= end <= len(newest):
         return None
@@ -262,7 +265,10 @@ def _that_begin_with(store: Store, text: str) -> Iterator[Document]:
 
 
 def known_runs(documents: Sequence[Document], unreadable: list[str]) -> Iterator[Document]:
-    """Yield the runs that this version can read, and add the ids of the others to `unreadable`."""
+    """Yield the runs that this version can read.
+
+    Adds the ids of the others to `unreadable`.
+    """
     for document in documents:
         try:
             require_known_schema(document)
@@ -321,7 +327,10 @@ def is_under_way(run: RunRecord) -> bool:
 
 
 class Progress(NamedTuple):
-    """How many steps and items of an open run have ended; None if they were not counted."""
+    """How many steps and items of an open run have ended.
+
+    None if they were not counted.
+    """
 
     steps: int | None = None
     items: int | None = None

@@ -1,4 +1,7 @@
-"""Find the run that a user means: by its id, by its beginning, by its workflow's name or file, or as the newest one."""
+"""Find the run that a user means.
+
+The user may give its id or the beginning of its id, its workflow's name or file, or ask for the newest run.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,7 @@ def require_run_to_change(store: Store, text: str) -> RunRecord:
 def full_run_id(store: Store, text: str) -> str:
     """Return the id of the run that a user means.
 
-    The text is a run's id, its beginning, the name or the file of a workflow (whose newest run is meant), or `LAST`.
+    The text is a run's id, its beginning, the name or the file of a workflow (for its newest run), or `LAST`.
 
     Raises `Misuse` if the string is empty. Raises `Failure` if it could refer to several runs, if there is no run yet,
     or if no run matches but a similar id exists, and `RunNotFound` if there is no similar id either.
@@ -117,12 +120,15 @@ def is_beginning_of_id(text: str) -> bool:
 
 
 def is_file(text: str) -> bool:
-    """Return True if the string looks like a workflow file, not like a run or a workflow's name."""
+    """Return True if the string looks like a workflow file.
+
+    Other strings refer to runs or to workflows' names.
+    """
     return "/" in text or text.endswith(_FILE_ENDINGS)
 
 
 def started_from(path: str, file: str) -> bool:
-    """Return True if a run whose source is `path` was started from the file that a user names.
+    """Return True if runs from `path` may be from the named file.
 
     A start message names a file on the user's machine without its folders, but names an object with its bucket.
     """

@@ -1,4 +1,4 @@
-"""How long a run took: since its last start, and in all if it was reopened."""
+"""How long a run took, since its last start and in all."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def time_taken(run: RunRecord, now: datetime) -> timedelta | None:
 
 
 def time_in_all(run: RunRecord, now: datetime) -> timedelta | None:
-    """Return the time since the first start of a run that has begun again since.
+    """Return the time since a reopened run's first start.
 
-    It includes the time in which the run was closed.
+    It includes the time during which the run was closed.
     """
     has_begun_again = run.started_at is not None and run.reopened_at is not None and run.started_at < run.reopened_at
     return between(run.started_at, _end(run, now)) if has_begun_again and time_taken(run, now) is not None else None
 
 
 def reopening_of(run: RunRecord) -> str:
-    """Return what reopened a run last, in words that follow "since" or "after"."""
+    """Return what last reopened a run, worded to follow "since" or "after"."""
     if is_reopened_by_mark(run):
         return "a mark reopened it"
     retry = "its retry" if run.retries == 1 else "its last retry"

@@ -1,4 +1,7 @@
-"""Schedules as people and programs see them: their next times, with notes on nights when clocks change."""
+"""Schedules as people and programs see them.
+
+Their next times come with notes on nights when clocks change.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was read about a run or a step, from which its state is explained."""
+"""What was read about a run or step, to explain its state."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from atom_workflows.core.states import RunState, StepState
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """The data read about a run: its document, its nodes by id, and when the checker last queried jobs.
+    """The data read about a run.
 
-    Nodes that SUCCEEDED may be left out, unless the run has never been RUNNING. `nodes` does not include items:
-    `loops` holds the item counts of each step with `forEach`, by step id, and `items` a few items that are under way.
+    This is its document, its nodes by id, and when the checker last queried jobs. Nodes that SUCCEEDED may be left out,
+    unless the run has never been RUNNING. `nodes` does not include items: `loops` holds the item counts of each step
+    with `forEach`, by step id, and `items` a few items that are under way.
     """
 
     run: RunRecord
@@ -42,7 +43,7 @@ class Seen:
 
     @property
     def is_incomplete(self) -> bool:
-        """True if the run should have begun, but lacks some of its steps."""
+        """True if the run should have begun but lacks some steps."""
         is_expected = self.run.state is RunState.SKIPPED or (
             self.run.queued_at is not None and self.run.admitted_at is None
         )

@@ -1,4 +1,4 @@
-"""The steps of a run as `runs show` lists them: filtered, sorted, and a page at a time."""
+"""A run's steps, as `runs show` filters, sorts and pages them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEVER: Final = timedelta(-1)
 
 
 class StepOrder(StrEnum):
-    """The ways to sort steps: in the order in which they were started, or longest first."""
+    """The ways to sort steps: by start, or longest first."""
 
     STARTED = "started"
     DURATION = "duration"
@@ -34,13 +34,19 @@ class StepOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFilter:
-    """The steps to show: those in one of the states, or all if no state is given."""
+    """The steps to show: those in one of the states.
+
+    All are shown if no state is given.
+    """
 
     states: Sequence[StepState] = ()
     order: StepOrder = StepOrder.STARTED
 
     def choose(self, steps: Sequence[StepRecord], now: datetime) -> list[StepRecord]:
-        """Return the steps to show, which are given in the order in which they were started."""
+        """Return the steps to show.
+
+        `steps` must be in the order in which they were started.
+        """
         chosen = [step for step in steps if not self.states or step.state in self.states]
         if self.order is StepOrder.DURATION:
             chosen.sort(key=lambda step: taken_by(step, now) or _NEVER, reverse=True)
@@ -53,9 +59,10 @@ def taken_by(step: StepRecord, now: datetime) -> timedelta | None:
 
 
 def count_line(steps: Sequence[StepRecord], total: int) -> str:
-    """Return a line such as `273 of 300 steps ended: 27 RUNNING, 273 SUCCEEDED`.
+    """Return a line that counts the steps in each state.
 
-    Of the `total` steps, those that are not among `steps` have not been written yet.
+    For example `273 of 300 steps ended: 27 RUNNING, 273 SUCCEEDED`. Of the `total` steps, those that are not among
+    `steps` have not been written yet.
     """
     states = Counter(step.state for step in steps)
     states[StepState.PENDING] += max(0, total - len(steps))
@@ -86,7 +93,7 @@ def remark(step: StepRecord, loop: LoopView | None = None) -> str:
 
 
 def loop_failed(step: StepRecord) -> bool:
-    """Return True if the step failed because too many of its items did."""
+    """Return True if too many failed items made the step fail."""
     return step.last_kind == OutcomeKind.ITEMS
 
 

@@ -1,4 +1,7 @@
-"""How a run ended, in sentences: which step failed and why, and which steps were skipped because of it."""
+"""How a run ended, in sentences.
+
+They say which step failed and why, and which steps were skipped because of it.
+"""
 
 from __future__ import annotations
 

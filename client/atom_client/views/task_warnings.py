@@ -1,4 +1,4 @@
-"""Warnings about tasks that the included Task Runners would refuse, or run as something else than was meant.
+"""Warn of tasks that the included Task Runners would refuse or misread.
 
 The language leaves the values of a task to the Task Runner, so these are never problems of the file.
 """

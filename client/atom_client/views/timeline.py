@@ -76,7 +76,10 @@ class Row:
 
 
 class PathStep(NamedTuple):
-    """A step on the critical path: the part of the run's time that it accounts for, and what that time was spent on."""
+    """A step on the critical path.
+
+    It has the part of the run's time that it accounts for, and what that time was spent on.
+    """
 
     id: str
     start: datetime
@@ -86,7 +89,10 @@ class PathStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """A run from `begin` to `end`; while the run is open, `end` is the current time."""
+    """A run from `begin` to `end`.
+
+    While the run is open, `end` is the current time.
+    """
 
     run: RunRecord
     begin: datetime
@@ -118,7 +124,7 @@ def lay_out_times(run: RunRecord, nodes: Mapping[str, StepRecord], now: datetime
 
 
 class _Dependencies:
-    """Finds the steps on which others depend, looking through the nodes that the compiler added."""
+    """Finds the steps on which others depend, looking through compiler-added nodes."""
 
     def __init__(self, nodes: Mapping[str, StepRecord]) -> None:
         self._nodes = nodes

@@ -1,4 +1,4 @@
-"""What a step under way is doing, in words that follow its name."""
+"""What a step under way is doing, worded to follow its name."""
 
 from __future__ import annotations
 

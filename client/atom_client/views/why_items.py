@@ -1,4 +1,4 @@
-"""Explain a step with `forEach` by its items, and an item by its step."""
+"""Explain a `forEach` step by its items, and items by their step."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ WHOLE: Final = "`--json` prints all"
 def item_facts(item: StepRecord, loop: LoopView, *, whole: str = WHOLE) -> Iterator[tuple[str, str]]:
     """Yield the facts that apply only to items, each with a label.
 
-    `whole` says where to find the whole of a long value.
+    `whole` says where to find a long value in full.
     """
     yield "of", f"`{loop.step.id}`, item {item.index} of {loop.counts.total or 0:,} (numbered from 0)"
     text = clip(clean(item.item), _LONGEST_VALUE)

@@ -1,4 +1,4 @@
-"""Explain an open run: where it is, and what it is waiting for."""
+"""Explain an open run: its progress, and what it is waiting for."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _seeding(seen: Seen) -> Reason:
 
 
 def explain_waits(seen: Seen) -> Iterator[Reason]:
-    """Yield what an open run is waiting for, and what may be stuck."""
+    """Yield what an open run waits for, and what may be stuck."""
     under_way = [step for step in seen.steps if is_under_way(step)]
     # Of items, only those that the numbers of their step do not explain.
     under_way += [item for item in seen.items if item.deferrals or oddity_of(item, now=seen.now) is not None]

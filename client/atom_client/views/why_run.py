@@ -1,4 +1,4 @@
-"""Explain a run's state: what an open run is waiting for, or why a run ended as it did.
+"""Explain a run's state: what it waits for, or why it ended.
 
 The reasons are gathered only from the run's documents, in one pass over its steps. The most important come first. Each
 is complete in itself, and the caller decides how many of each kind to print.

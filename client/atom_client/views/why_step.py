@@ -1,4 +1,4 @@
-"""Explain a step's state: its dependencies, the values that decided its condition, its attempts and its job."""
+"""Explain a step's state by its dependencies, condition, attempts and job."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def step_facts(seen: StepSeen) -> Iterator[tuple[str, str]]:
 def deciding_facts(seen: StepSeen, *, whole: str = WHOLE) -> Iterator[tuple[str, str]]:
     """Yield the facts that explain a step's state, each with a label.
 
-    `whole` says where to find the whole of a long value.
+    `whole` says where to find a long value in full.
     """
     yield from item_facts(seen.step, seen.loop, whole=whole) if seen.is_item and seen.loop else ()
     yield from kept_facts(seen.step)
@@ -208,7 +208,7 @@ def mark_facts(step: StepRecord) -> Iterator[tuple[str, str]]:
 
 
 def inputs_and_outputs(seen: StepSeen) -> Iterator[tuple[str, str]]:
-    """Yield the body that was sent for a step's last attempt, and the step's outputs."""
+    """Yield the body sent for a step's last attempt, and its outputs."""
     body = sent_body(seen.step)
     if body is not None:
         yield "sent", _json_text(body)
@@ -248,7 +248,7 @@ def _what_decides(seen: StepSeen) -> Iterator[tuple[str, str]]:
 
 
 def attempts_text(step: StepRecord) -> str:
-    """Describe how many attempts a step has had, and how many it may have."""
+    """Describe how many attempts a step has had and may have."""
     if step.is_marked and step.attempt and step.attempt < step.first_attempt:
         return f"none in this round, since the step is marked; {counted(step.attempt, 'attempt')} in all"
     text = f"{max(step.attempt - step.first_attempt + 1, 0)} of {step.policies.retry.max_attempts}"

@@ -1,4 +1,7 @@
-"""The newest runs of a workflow with their steps' states, read from a bounded number of documents."""
+"""The newest runs of a workflow with their steps' states.
+
+They are read from a bounded number of documents.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ _SHOWN: Final = [NodeKind.JOB.value, NodeKind.BARRIER.value, NodeKind.EXPAND.val
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastRun:
-    """A run and its steps in order; `steps` is None if there were too many to read."""
+    """A run and its steps in order.
+
+    `steps` is None if there were too many to read.
+    """
 
     run: RunRecord
     steps: Sequence[StepRecord] | None
@@ -128,8 +134,8 @@ def read_workflow_history(
 ) -> WorkflowHistory:
     """Return the newest runs of a workflow with their steps.
 
-    Reads the steps of the newest runs first, until all are read or the limit is reached. What is `known` is not read
-    again.
+    Reads the steps of the newest runs first, until all are read or the limit is reached. Anything in `known` is not
+    read again.
     """
     reads, known = CountedReads(store), known or KnownRuns()
     by_id = {document.id: document for document in known.newest if document.fields.get("workflow") == workflow}
@@ -171,8 +177,8 @@ def _find_newest(store: Store, workflow: str, most: int) -> tuple[list[str], boo
 
     Also returns True if these are certain to be the newest.
 
-    There is no index by workflow and time: the newest runs of all workflows are searched first and then, unless too
-    many, all runs of the workflow.
+    There is no index by workflow and time: the newest runs of all workflows are searched first and then, unless there
+    are too many, all runs of the workflow.
     """
     newest = Query(collection=RUNS, order_by=[("created_at", "descending")], limit=_PAGE, fields=_RUN_FIELDS)
     searched, found = 0, list[Document]()

@@ -1,4 +1,4 @@
-"""Alert policies for events that need attention, and the e-mail channel for the alerts."""
+"""Alert policies for events that need attention, and their e-mail channel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SILENT_S: Final = 600
 """The alert fires if the checker has answered no tick for this long."""
 
 FAILING_S: Final = 600
-"""The alert fires if calls of the runner function have failed for this long."""
+"""The alert fires if calls to the runner function have failed for this long."""
 
 OLD_TICK_S: Final = 300
 """The alert fires if a tick has waited for this long. Ticks are kept longer; otherwise none would get this old."""
@@ -159,7 +159,7 @@ def _above(threshold: int, metric: str, subscription: str) -> dict[str, Any]:
 
 
 def _unanswered(service: str) -> dict[str, Any]:
-    """Return the condition that the whole service answers nothing.
+    """Return the condition that the whole service has stopped answering.
 
     The metric is counted for each revision, and a replaced revision never answers again, so the sum over all revisions
     is used.
@@ -182,7 +182,7 @@ def _unanswered(service: str) -> dict[str, Any]:
 
 
 def _failing(service: str) -> dict[str, Any]:
-    """Return the condition that calls of the service fail all the time."""
+    """Return the condition that calls to the service keep failing."""
     return {
         "conditionThreshold": {
             "filter": 'metric.type="run.googleapis.com/request_count" AND resource.type="cloud_run_revision" AND '

@@ -1,7 +1,7 @@
-"""The accounts that cloudbuild.yaml and cloudbuild.checks.yaml run as, and the bucket for their sources.
+"""The accounts that builds run as, and the bucket for their sources.
 
-A person creates them once. The first deploys, so it has many roles; the second runs all packages that the checks
-install, so it may only read the source and write its log.
+A person creates them once. The account of cloudbuild.yaml deploys, so it has many roles; that of cloudbuild.checks.yaml
+runs all packages that the checks install, so it may only read the source and write its log.
 """
 
 from __future__ import annotations
@@ -77,6 +77,4 @@ def _sources(deployment: Deployment) -> Resource:
     The bucket that gcloud would create is in the United States, wherever the project has its data, and is shared by all
     builds of the project.
     """
-    return private_bucket(
-        deployment, deployment.name_of_bucket(BUILD_BUCKET), "the sources that are submitted to builds"
-    )
+    return private_bucket(deployment, deployment.name_of_bucket(BUILD_BUCKET), "the sources submitted to builds")

@@ -1,4 +1,4 @@
-"""The functions, the secret that some of them read, and the services that all resources need."""
+"""The functions, the secret some read, and the services all resources need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FUNCTIONS: Final = {
 RUNNER: Final = "runner"
 
 ALL_FUNCTIONS: Final = {**FUNCTIONS, RUNNER: "runs jobs on Batch and Cloud Run"}
-"""With the Task Runner of a deployment that names no other."""
+"""All functions of a deployment with its own Task Runner."""
 
 READS_TOKEN: Final = frozenset({"dispatcher", "checker"})
 
@@ -47,7 +47,7 @@ RUNNER_SERVICES: Final = {
     "batch": "jobs",
     "compute": "the machines of jobs",
 }
-"""APIs that are needed only for the Task Runner of a deployment that names no other."""
+"""The APIs needed only for a deployment's own Task Runner."""
 
 _SIGNS: Final = "@|;~!%#&+$*?"
 

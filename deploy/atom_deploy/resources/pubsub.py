@@ -14,20 +14,20 @@ TOPICS: Final = {
     "start": "requests for runs: messages, and the bucket's notifications",
     "steps": "steps that are ready, and attempts that ended",
     "tick": "ticks, which trigger the checker",
-    "jobs": "hints of Task Runners that jobs have ended",
+    "jobs": "hints from Task Runners that jobs have ended",
     "events": "events of runs, for any subscriber",
     DEAD_LETTERS: "dead letters",
 }
 
 PUSHED: Final = {"start": "start", "steps": "dispatcher", "tick": "checker", "jobs": "checker"}
-"""Topic to function."""
+"""Maps each topic to the function that gets its messages."""
 
 RUNNER_TOPICS: Final = {"batch-notices": "Batch's notices that jobs have ended"}
 RUNNER_PUSHED: Final = {"batch-notices": "runner"}
-"""The same for a deployment that has a Task Runner of its own."""
+"""The same for topics that only a deployment with its own Task Runner has."""
 
 HINTS: Final = frozenset({"jobs", "batch-notices"})
-"""Topics whose messages may be lost, since jobs are also polled: no dead letter is kept of them."""
+"""Topics whose messages may be lost, since jobs are also polled: no dead letters are kept for them."""
 
 KEPT_S: Final[Mapping[str, int]] = {
     "start": 7 * 86_400,
@@ -35,7 +35,7 @@ KEPT_S: Final[Mapping[str, int]] = {
     "tick": 600,
     **dict.fromkeys(sorted(HINTS), 600),
 }
-"""How long a message waits for its delivery. An old tick or hint is useless, so it has the shortest time possible."""
+"""How long a message waits for its delivery. An old tick or hint is useless, so it gets the shortest possible time."""
 
 LONGEST_BACKOFF_S: Final[Mapping[str, int]] = {**dict.fromkeys(sorted(HINTS), 60), **MAX_BACKOFF_S}
 """The longest pause between two deliveries."""

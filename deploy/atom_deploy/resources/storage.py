@@ -1,4 +1,7 @@
-"""Buckets, and the notifications by which an upload starts a run, or begins schedules, and a deletion ends them."""
+"""Buckets, and their notifications of uploads and deletions.
+
+An upload starts a run or begins schedules, and a deletion ends schedules.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ def bucket(deployment: Deployment) -> Resource:
 
 
 OUTPUTS_KEPT_DAYS: Final = 21
-"""Longer than any job takes. The runner removes the outputs of jobs sooner; the rule removes what it does not find."""
+"""Longer than any job takes.
+
+The runner removes the outputs of jobs sooner; the rule removes what the runner does not find.
+"""
 
 LIFECYCLE: Final = Path(__file__).parents[2] / "outputs.lifecycle.json"
 
@@ -26,7 +32,7 @@ LIFECYCLE: Final = Path(__file__).parents[2] / "outputs.lifecycle.json"
 def outputs_bucket(deployment: Deployment) -> Resource:
     """Return the bucket into which jobs write their outputs.
 
-    It is not the one of the workflows, as jobs must not be able to start runs.
+    It is separate from the workflows' bucket, since jobs must not be able to start runs.
     """
     name = deployment.name_of_bucket("outputs-bucket")
     made = private_bucket(deployment, name, "jobs write their outputs into it, as files that are removed after weeks")
@@ -78,7 +84,8 @@ def notification(deployment: Deployment) -> Resource:
 def deletion_notification(deployment: Deployment) -> Resource:
     """Return the notification of deletions, which end the schedules of a file.
 
-    It is not part of the other one, as a notification cannot be changed, and earlier versions had only that.
+    It is separate from the notification of uploads, since a notification cannot be changed, and earlier versions had
+    only the one of uploads.
     """
     return _notification(deployment, "OBJECT_DELETE", "deletion", "deletion-notification-id")
 

@@ -76,7 +76,7 @@ class Kept(Protocol):
         """Yield every document that is kept."""
 
     def last_commit(self) -> int:
-        """Return a time, in microseconds since 1970, that no earlier commit was later than."""
+        """Return a time, in microseconds since 1970, not before that of any earlier commit."""
 
     def save(self, staged: Mapping[str, Record | None], time: int) -> None:
         """Replace documents, and delete those that are None: all or none.
@@ -94,7 +94,7 @@ class Span(NamedTuple):
 
 
 class StoredRecord(Record):
-    """A document whose fields are decoded when they are asked for, as most documents of a long history never are."""
+    """A document whose fields are decoded on demand; in a long history, most documents are never decoded."""
 
     __slots__ = ("_text",)
     _text: str
@@ -118,8 +118,8 @@ class StoredRecord(Record):
 class History:
     """An open file with the documents of any number of databases. Raises `SqliteFileError` if it cannot be used.
 
-    With `afresh`, a database begins without its documents, and only those of runs are kept: what a platform that
-    is started for a single run may see and leave behind. Safe to use from several threads.
+    With `afresh`, a database begins without its documents, and only those of runs are kept: a platform started for a
+    single run may see and leave behind nothing else. Safe to use from several threads.
     """
 
     def __init__(self, file: Path, *, afresh: bool = False, read_only: bool = False) -> None:
@@ -326,7 +326,7 @@ class KeptDatabase:
 def _save(rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
     """Return one statement that saves documents, and its values.
 
-    With each statement, Python's threads take turns, which costs more than what SQLite does.
+    Each statement makes Python's threads take turns, which costs more than SQLite's own work.
     """
     return _save_statement(len(rows)), [value for row in rows for value in row]
 

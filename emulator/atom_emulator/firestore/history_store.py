@@ -1,4 +1,4 @@
-"""The coordinator's Store on a history that is only read: it looks up what is asked for, and loads nothing else."""
+"""The coordinator's Store on a read-only history: it loads only what is requested."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from atom_workflows.ports import Document, Query, Write, WriteResult
 class HistoryStore:
     """Implements `atom_workflows.ports.Store` for reading only.
 
-    `refuse` is called, and raises, if anything is to be written. A platform may write to the file at the same time.
+    `refuse` is called, and raises, on any attempt to write. A platform may write to the file at the same time.
     Raises `StoreError` if the file cannot be read.
     """
 

@@ -138,7 +138,7 @@ class ResumePoint:
 def decode_token(token: bytes) -> ResumePoint:
     """Return the point in a resume token.
 
-    Any other token yields a point that no database knows.
+    An invalid token yields a point that no database knows.
     """
     instance, _, time = token.decode("ascii", "replace").rpartition(".")
     is_number = time.isascii() and time.isdecimal() and len(time) < _MOST_DIGITS

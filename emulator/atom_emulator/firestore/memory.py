@@ -211,7 +211,7 @@ def translate_errors() -> Iterator[None]:
 
 
 def to_document(record: Record) -> Document:
-    """Convert a stored document into one of the port, sharing nothing."""
+    """Convert a stored document into the port's form, sharing nothing."""
     return Document(path=record.path, fields=_copy(record.fields), version=record.updated)
 
 
@@ -269,7 +269,7 @@ def _guard(write: Update | Upsert) -> Precondition:
 
 
 def to_core_query(query: Query) -> queries.Query:
-    """Convert a query of the port into one of the database."""
+    """Convert the port's query into the database's form."""
     parent, _, collection = query.collection.rpartition("/")
     conditions = tuple(
         Compare(parse_field_path(name), Op(operator), _normalize(value)) for name, operator, value in query.where

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the jobs' files are")
     parser.add_argument("--secret-file", type=Path, required=True, help="file with the secret that callers must send")
     parser.add_argument("--engine", choices=("process", "docker"), default="process")
-    parser.add_argument("--tool", default="", metavar="PROGRAM", help="docker or podman; looked for if not given")
+    parser.add_argument("--tool", default="", metavar="PROGRAM", help="docker or podman; detected if not given")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 picks a free one")
     parser.add_argument("--ready-file", type=Path, help='file that receives {"port": N} once the server listens')

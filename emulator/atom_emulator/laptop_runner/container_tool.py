@@ -102,17 +102,17 @@ class ContainerCommands:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """The command that asks it to end, and kills it after ten seconds."""
+        """The command that asks the container to end, and kills it after ten seconds."""
         return (self.tool, "stop", "-t", "10", self.name)
 
     @property
     def inspect(self) -> tuple[str, ...]:
-        """The command that prints its state as JSON."""
+        """The command that prints the container's state as JSON."""
         return (self.tool, "inspect", "--format={{json .State}}", self.name)
 
     @property
     def remove(self) -> tuple[str, ...]:
-        """The command that kills and removes it."""
+        """The command that kills and removes the container."""
         return (self.tool, "rm", "--force", "--volumes", self.name)
 
 

@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class Containers:
-    """Runs jobs as containers. `runner` identifies this Task Runner on their labels."""
+    """Runs jobs as containers. `runner` identifies this Task Runner in their labels."""
 
     def __init__(self, keepers: Keepers, *, tool: str, runner: str) -> None:
         self._keepers = keepers
@@ -107,7 +107,7 @@ class Containers:
 def read_end(end: End, state: Mapping[str, Any] | None, last_lines: str) -> End:
     """Return how a container ended.
 
-    `end` is the end of the command that ran it, and `state` the container's as `inspect` prints it, or None if there is
+    `end` is how its command ended, and `state` the container's state as `inspect` prints it, or None if there is
     no such container.
     """
     is_gone = state is None and end.code is not None and end.code not in _TOOL_FAILED

@@ -45,7 +45,7 @@ class JobFiles:
 
     @property
     def outputs(self) -> Path:
-        """The file into which the job may write its outputs."""
+        """The file to which the job may write its outputs."""
         return self.folder / "outputs" / "outputs.json"
 
     @property
@@ -64,7 +64,7 @@ class JobFiles:
         except PermissionError as error:
             # A container's user is often root, whose files may be for root alone.
             raise OutputsUnusable(
-                "its outputs file cannot be read by the user of this machine: let the job give it the mode 644"
+                "its outputs file is not readable for the user of this machine; have the job set its mode to 644"
             ) from error
         except (OSError, NotRegular):
             return None
@@ -91,7 +91,7 @@ class JobFiles:
 
 
 def open_regular(file: Path) -> BinaryIO:
-    """Open a file that a job may have replaced by anything.
+    """Open a file that a job may have replaced with anything.
 
     A link is not followed, and a pipe is not waited for. Raises `NotRegular`, or `OSError` if it cannot be opened.
     """
@@ -117,10 +117,7 @@ def files_for(root: Path, key: str) -> JobFiles:
 
 
 def _folder_name(name: str) -> str:
-    """Return the name if it can be a folder's.
-
-    Otherwise, return a similar one that no other name gets.
-    """
+    """Return the name if it is a valid folder name. Otherwise, return a similar one that no other name gets."""
     if _PLAIN.fullmatch(name):
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:12]

@@ -38,7 +38,7 @@ class Engine(Protocol):
     def start(self, request: JobRequest, files: JobFiles, on_end: Callable[[End], None]) -> RunningJob:
         """Start a job.
 
-        `on_end` is called once, later, when nothing of the job runs any more. Raises `OSError` if the job's files
+        `on_end` is called once, later, when nothing of the job is running anymore. Raises `OSError` if the job's files
         cannot be used; nothing is started then.
         """
 
@@ -47,7 +47,7 @@ class Engine(Protocol):
 
 
 class Timer(Protocol):
-    """A call that is to be made later."""
+    """A call scheduled for later."""
 
     def cancel(self) -> None:
         """Do not make the call."""
@@ -82,8 +82,7 @@ class _Job:
 class Jobs:
     """Runs at most `slots` jobs at the same time, in the order of their submission.
 
-    `logs_url` completes the address of a log. `on_end` is called with a job's key when it has ended; None means
-    that no one is told.
+    `logs_url` completes the address of a log. `on_end`, if given, is called with a job's key when the job has ended.
     """
 
     engine: Engine
@@ -158,7 +157,7 @@ class Jobs:
     def close(self) -> None:
         """Start no more jobs, and record no more ends.
 
-        The next Task Runner reports what is open now.
+        The next Task Runner reports the jobs that are open now.
         """
         self._is_closed = True
         self.records.close(is_done=not self._open)

@@ -1,4 +1,4 @@
-"""The Task Runner's side of warden.py: start jobs through the warden, stop them, and hear of their end."""
+"""The Task Runner's side of warden.py: start jobs through the warden, stop them, and learn how they ended."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from atom_emulator.laptop_runner import warden
 from atom_emulator.laptop_runner.ends import End
 
 GRACE_S: Final = 5.0
-"""How long a process that is stopped may take to end by itself, after SIGTERM."""
+"""How long a process may take to end by itself after SIGTERM."""
 
 MAX_LOG_BYTES: Final = 100 * 1024 * 1024
-"""How much a job's log may have. What exceeds it is left out, except for the last 64 KiB."""
+"""The maximum size of a job's log. Anything beyond it is left out, except for the last 64 KiB."""
 
 _CLOSING_S: Final = 3.0
 
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class Command:
     """A program to run as a job.
 
-    `stop` asks it to end; without it, SIGTERM does. If the job is killed, its processes are, and then `kill` is run.
+    `stop` asks it to end; without it, SIGTERM does. When the job is killed, so are its processes; then `kill` is run.
     """
 
     argv: Sequence[str]
@@ -86,7 +86,7 @@ class KeptJob:
     async def run(self, job: socket.socket) -> End:
         """Give the command to the keeper, and return how it ended.
 
-        Nothing of the job runs any more then.
+        By then, nothing of the job is running anymore.
         """
         reader, self._writer = await asyncio.open_connection(sock=job)
         try:
@@ -146,7 +146,7 @@ class Keepers:
         return ours
 
     async def close(self) -> None:
-        """Kill every job, and wait until nothing of them runs any more."""
+        """Kill every job, and wait until nothing of them is running anymore."""
         asyncio.get_running_loop().remove_reader(self._warden)
         for job in self._jobs:
             job.kill()

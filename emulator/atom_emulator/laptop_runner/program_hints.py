@@ -14,7 +14,7 @@ from atom_workflows.language.commands import list_words
 
 _FIRST_LINE: Final = "a first line such as #!/usr/bin/env python3"
 _MOST_FILES: Final = 500
-"""The number of files among which one with a similar name is searched for."""
+"""The maximum number of files to search for one with a similar name."""
 
 _SCRIPTS: Final = frozenset({".py", ".sh"})
 
@@ -56,12 +56,12 @@ def explain_lost_file(arguments: Sequence[str], started_in: Path, folder: Path) 
 
 def _explain_missing(name: str, program: Path) -> str:
     if words := list_words(name):
-        return f"no shell reads args, so each word is an entry of its own: `args: {words}`"
+        return f"no shell reads args, so each word is a separate entry: `args: {words}`"
     if "/" not in name:
         found = f"; for the one in {program.parent}, write ./{name}" if program.is_file() else ""
         return f"a name without a slash is searched for on the PATH{found}"
     if program.exists():
-        return "it is there, but the program that its first line names, after #!, is not"
+        return "it exists, but the program named in its first line, after #!, does not"
     near = did_you_mean(program.name, _files_in(program.parent))
     start = "" if Path(name).is_absolute() else "a relative path starts in the folder in which the platform was started"
     return "; ".join(filter(None, (near, start)))

@@ -30,7 +30,7 @@ _NEW: Final = ".new"
 
 _MAX_BYTES: Final = 1024 * 1024
 _MAX_VALUES: Final = 2 * MAX_OUTPUTS_BYTES
-"""Larger than any record with outputs. A job can put anything else into the place of its record."""
+"""Larger than any record with outputs. A job can replace its record with anything else."""
 
 
 NOT_ENDED: Final = Result(state=JobState.QUEUED)
@@ -51,7 +51,7 @@ class Record:
 
 
 class RecordUnusable(ValueError):
-    """A job's folder contains no record that can be used, or that of another job."""
+    """A job's folder contains no usable record, or another job's."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"{folder} does not contain the record of this job; remove that folder")

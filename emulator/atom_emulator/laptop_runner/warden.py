@@ -21,14 +21,14 @@ that nothing escapes. What remains if one of them is killed with SIGKILL:
 
 On other systems the process group of the job is killed; a process that left it is not found.
 
-What is said on a job's socket, each as one line of JSON:
+The messages on a job's socket, each one line of JSON except the single byte:
 
 * to the keeper, first: `argv`, `cwd`, `env`, `log`, `log_bytes`, `grace_s`, `linger_s`, and the commands `stop` and
   `kill`, which may be null.
 * to the keeper, at any time later: one byte. It asks the job to end (`stop`, or SIGTERM to its process group), and
   after `grace_s` kills it (SIGKILL to every process, then `kill`). The end of the socket kills it at once.
-* from the keeper, once nothing of the job runs any more: `{"code": N}`, `{"signal": N, "oom": bool}` or, if it could
-  not be started, `{"error": …, "errno": N}`. With `log_error` if the log could not be written to its end.
+* from the keeper, once nothing of the job still runs: `{"code": N}`, `{"signal": N, "oom": bool}` or, if it could
+  not be started, `{"error": …, "errno": N}`. `log_error` is added if the log could not be written completely.
 
 What the job prints comes to its keeper through a pipe, and goes on to the log. If the log is at its limit or the disk
 is full, it is read and left out, so that the job neither waits nor dies.
@@ -390,7 +390,7 @@ class _Keeper:
 def _read_spec(job: socket.socket) -> tuple[Mapping[str, Any] | None, bool]:
     """Read the job's specification.
 
-    The second result is True if the job is to end already. There is no specification if the Task Runner ended before it
+    The second result is True if its end is requested. There is no specification if the Task Runner ended before it
     was sent.
     """
     received = bytearray()
@@ -495,7 +495,7 @@ def _find_descendants(pid: int, *, without: Collection[int] = ()) -> list[int]:
 def _count_ooms() -> int:
     """Return how many processes were killed for lack of memory.
 
-    The number is of the whole machine since it started, and 0 if it is not known.
+    The number is for the whole machine since it started, or 0 if unknown.
     """
     with suppress(OSError, ValueError), open("/proc/vmstat", "rb") as file:  # noqa: PTH123 (pathlib takes a while to import)
         for line in file:

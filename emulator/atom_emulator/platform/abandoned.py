@@ -1,4 +1,4 @@
-"""End runs in a history while no platform is up: those that no platform is to go on with.
+"""End runs that no platform is to continue, while no platform is up.
 
 A platform that is killed leaves its run open, and `local up` goes on with it. One that was started for a single run,
 and is stopped in order, ends it: whoever presses Ctrl-C does not expect the run's jobs to begin days later. `local up
@@ -54,7 +54,7 @@ def cancel_open_runs(file: Path, database: str, run_ids: Sequence[str], reason: 
 
 @contextmanager
 def _logged(run_id: str) -> Iterator[None]:
-    """Log an error because of which a run stays open."""
+    """Log an error that leaves a run open."""
     try:
         yield
     except (SqliteFileError, Unavailable, AtomWorkflowsError, LookupError, ValueError) as error:
@@ -112,7 +112,7 @@ class _SlowClock:
         return _now() - self.behind
 
     def sleep(self, seconds: float) -> None:
-        """Return at once: nothing changes any more."""
+        """Return at once, since nothing changes anymore."""
 
 
 class _Nothing:

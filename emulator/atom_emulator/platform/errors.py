@@ -120,7 +120,7 @@ class HistoryUnusable(PlatformError, OSError):
 
 
 class ForeignFile(PlatformError):
-    """A file in which state is kept was not made in this folder."""
+    """A state file was not made in this folder."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(
@@ -131,14 +131,14 @@ class ForeignFile(PlatformError):
 
 
 class RunnerMissing(PlatformError):
-    """Runs that are open were started with another Task Runner than the one chosen now."""
+    """Open runs were started with a Task Runner other than the one chosen now."""
 
     def __init__(self, runs: Sequence[str], option: str) -> None:
         one = len(runs) == 1
         which = f"run {runs[0]} is" if one else f"{len(runs)} runs, such as {runs[0]}, are"
         them, their, end = ("it", "its", "ends it") if one else ("them", "their", "ends each")
         super().__init__(
-            f"{which} open in the history of this project, and what is left is for {option}, which was not "
+            f"{which} open in the history of this project, and what is left needs {option}, which was not "
             f"chosen. `atom-workflows local up {option}` goes on with {them}, and `atom-workflows runs cancel` "
             f"then {end}; with --cancel-others, `local up` cancels {them} at once, without {their} steps under "
             "`finally`; with --in-memory, a platform runs beside the history."

@@ -1,4 +1,4 @@
-"""A platform that keeps its state in the folder of a project: what its parts are told, and what it goes on with."""
+"""A platform that keeps its state in the folder of a project: its parts' options, and what it continues."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HOLDING: frozenset[PartName] = frozenset({PartName.FIRESTORE, PartName.PUBSUB, 
 
 
 class Keeping:
-    """The history of a platform. One that is not `alone` has a single run, and begins without the other ones."""
+    """The history of a platform. One that is not `alone` has a single run, and begins without the others."""
 
     def __init__(self, options: PlatformOptions, project: Path, lock: int) -> None:
         self.folder = ProjectFolder.of(project)
@@ -94,7 +94,7 @@ class Keeping:
         return list(found.open_runs)
 
     def _recover(self, own: OwnRunner, may_use: Callable[[str], bool]) -> Recovered:
-        """Recover the history, and cancel the runs that need other Task Runners if that was chosen."""
+        """Recover the history, and if requested, cancel the runs that need other Task Runners."""
         while True:
             try:
                 return recover(self.folder.history, self._database, own, may_use=may_use)

@@ -58,8 +58,8 @@ class LocalPlatform:
     `wait`, or leaving the block, raises `PartCrashed`.
 
     `resumed` are the runs of an earlier platform that this one goes on with, and `cancelled` those that it ended since
-    they need another Task Runner. `missing_script` is the mock's script with which runs began that are resumed without
-    it, or "".
+    they need another Task Runner. `missing_script` is the mock's script that the resumed runs began with, if it is not
+    used now, or "".
 
     `pubsub_url` is where gcloud can publish. `storage` is None without Cloud Storage, and `storage_missing` then says
     why it is missing.
@@ -145,7 +145,7 @@ class LocalPlatform:
 
     @property
     def revivals(self) -> Mapping[str, int]:
-        """The number of times that each part was started again after it had been killed."""
+        """How many times each part was restarted after it was killed."""
         return dict(self._supervisor.revivals)
 
     def process_group(self, name: PartName) -> int:

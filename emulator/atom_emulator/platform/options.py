@@ -47,11 +47,11 @@ class PlatformOptions:
     With a `history`, the folder of a project, the embedded Firestore and Pub/Sub keep their state in `.atom-workflows/`
     there, and the platform goes on with the runs that are open. One platform at a time can do so. With `only_run` it
     begins without them, and only adds its run. With None, the state is in memory. With `cancel_others`, it cancels the
-    open runs that need another Task Runner, because of which it would not start otherwise.
+    open runs that need another Task Runner, which would otherwise keep it from starting.
 
     With a `runner` other than the mock, jobs really run on this machine, and their files are in `jobs_dir`, by default
     `.atom-workflows/jobs/` of the working directory. At most `slots` run at a time; 0 means one per processor. With
-    `only_run`, only that run's jobs do.
+    `only_run`, only that run's jobs run.
 
     Functions and the Task Runner named in `revived` are started again, at the same address, when they are killed, as
     Cloud Run replaces an instance; any other part that ends stops the platform. The new Task Runner knows the jobs that

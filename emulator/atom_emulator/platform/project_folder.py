@@ -1,7 +1,7 @@
-"""The folder `.atom-workflows` of a project: whose it is at the moment, and how its platform is found.
+"""The folder `.atom-workflows` of a project: who is using it, and how to find its platform.
 
 A platform that keeps its history in the folder holds a lock on a file in it, and so do the parts that may change the
-history. The kernel releases the lock when the last of them has ended, however that was: so whoever gets it knows that
+history. The kernel releases the lock when the last of them has ended, however it ended, so its next holder knows that
 nothing of an earlier platform is still running.
 """
 
@@ -66,9 +66,9 @@ class ProjectFolder:
 
     @contextmanager
     def held(self, *, alone: bool, by: str) -> Iterator[int]:
-        """Hold the folder, alone or with others that do not need it for themselves.
+        """Hold the folder, alone or with others that do not need exclusive use.
 
-        Yields the descriptor of the lock, for the parts to inherit. `by` is the command that others are told about.
+        Yields the descriptor of the lock, for the parts to inherit. `by` is the command that others see in errors.
         Raises `FolderInUse`.
         """
         with self._usable():
@@ -152,7 +152,7 @@ class ProjectFolder:
     def running_platform(self) -> dict[str, str] | None:
         """Return the variables of the platform that is up in this folder, or None.
 
-        What a platform left that was killed is ignored, even while its parts are still ending.
+        Anything that a killed platform left behind is ignored, even while its parts are still ending.
         """
         state = _announcement(self._state)
         return _variables_in(state) if _is_running(state.get("pid")) and _is_held_alone(self._lock) else None

@@ -33,10 +33,10 @@ from atom_workflows.core.states import RunState, StepState
 from atom_workflows.documents import BURST_LEASE_PATH, RUNS
 
 _RUNNER: Final = "task runner "
-"""The name of a note about a platform's own Task Runner: this, and its URL. The value is its kind."""
+"""The name of a note about a platform's own Task Runner is this prefix and its URL. The value is its kind."""
 
 _SCRIPT: Final = "mock script "
-"""The name of a note about a mock Task Runner: this, and its URL. The value is its script's path, or ""."""
+"""The name of a note about a mock Task Runner is this prefix and its URL. The value is its script's path, or ""."""
 
 _MESSAGES: Final = "inode of messages"
 
@@ -72,7 +72,7 @@ class OwnRunner:
 class Recovered:
     """The ids of the runs that a platform goes on with, and of those that were deleted since they had expired.
 
-    `script` is that of the mock which the open runs began with, if the platform's own mock has none.
+    `script` is the mock's script that the open runs began with, if the platform's own mock has none.
     """
 
     open_runs: Sequence[str]
@@ -244,7 +244,7 @@ def _require_runner(
 
 
 def _ended_waits(waiting: Iterable[Record], database: str, now: datetime) -> Iterator[tuple[str, int, str, str]]:
-    """Yield the documents that are due now instead of later: a lease, a poll and an audit wait in the same field."""
+    """Yield the documents that are due now instead of later: leases, polls and audits share one field."""
     for record in waiting:
         name = "until" if record.path == BURST_LEASE_PATH else "due_at"
         fields = record.fields
@@ -255,7 +255,7 @@ def _ended_waits(waiting: Iterable[Record], database: str, now: datetime) -> Ite
 
 
 def _move_jobs(connection: Any, database: str, urls: Collection[str], to: str) -> None:
-    """Put the address of the Task Runner that has the jobs now in place of those of earlier ones."""
+    """Replace the addresses of earlier Task Runners with that of the one that has the jobs now."""
     earlier = sorted(set(urls) - {to})
     if not earlier:
         return

@@ -1,7 +1,7 @@
 """Unacknowledged messages in an SQLite file, so that they outlive the process.
 
-A message is written before its publication is answered. That it was acknowledged is written a little later, together
-with the next ones: after a crash, messages whose acknowledgement was lost are delivered again, as they may be anyway.
+A message is written before its publication is answered. Its acknowledgement is written a little later, together with
+others: after a crash, messages whose acknowledgement was lost are delivered again, as they may be anyway.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class KeptMessages:
         self._removed.clear()
 
     def remove(self, subscription: str, message: PubsubMessage) -> None:
-        """Forget a message: in the file with the next call of `add` or `write`."""
+        """Forget a message. The next call of `add` or `write` removes it from the file."""
         self._removed.append((subscription, int(message.id)))
 
     def remove_all(self, subscription: str) -> None:
@@ -98,7 +98,7 @@ class KeptMessages:
         self._removed += [(subscription, int(message.id)) for message in self.load(subscription)]
 
     def write(self) -> None:
-        """Write what was removed. If that is not possible, it is tried again with the next call."""
+        """Write what was removed. If that fails, the next call tries again."""
         if not self._removed:
             return
         try:

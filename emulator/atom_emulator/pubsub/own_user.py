@@ -20,7 +20,7 @@ class OwnUser(grpc.aio.ServerInterceptor):
         self.port = 0
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
-        """Return the handler of a call, which checks first who makes it."""
+        """Return the handler of a call, which first checks the caller."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None

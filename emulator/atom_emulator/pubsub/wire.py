@@ -134,7 +134,7 @@ def _refuse_unimplemented(subscription: Any) -> None:
 
 
 def _is_permanent(subscription: Any) -> bool:
-    """Return True unless a client made the subscription for itself, and for as long as it runs."""
+    """Return True unless a client made the subscription for its own lifetime only."""
     never_expires = subscription.HasField("expiration_policy") and not subscription.expiration_policy.HasField("ttl")
     return never_expires or bool(subscription.push_config.push_endpoint)
 

@@ -46,7 +46,7 @@ _NOT_FOUND: Final = 404
 class Answer:
     """The answer to send after `delay_s`. With a `fault`, the answer is spoilt accordingly.
 
-    `key` is repeated if that was looked up; without a `state`, the answer is that there is no job with this key.
+    `key` is repeated if the call looked it up; without a `state`, the answer is that there is no job with this key.
     """
 
     status: int

@@ -56,7 +56,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """What follows from asking for a job to be stopped: it is CANCELLED after `after_s`.
+    """The effect of a request to stop a job: it is CANCELLED after `after_s`.
 
     With `ignored` the request is accepted, but the job then never ends. With a `fault`, each request gets that answer.
     """
@@ -71,9 +71,9 @@ class Behavior:
     """The behavior of jobs. Durations are in seconds, as in the script's file.
 
     A `duration_s` of None means the server's default; with 0, the submission is answered with the job's final state.
-    Fault lists are used up per step of a run, one fault per call. `outputs` and `reasons` are those of the attempts in
-    order, of which the last are also those of all later attempts. Jobs that succeed return the outputs, and all others
-    end for the reason. With `notifies`, a job that does not end at once is reported when it ends.
+    Fault lists are used up per step of a run, one fault per call. `outputs` and `reasons` have one entry per attempt,
+    in order; the last one also applies to all later attempts. Jobs that succeed return the outputs, and all others
+    end with the reason. With `notifies`, a job that does not end at once is reported when it ends.
     """
 
     duration_s: float | None = None
@@ -100,7 +100,7 @@ class Rule:
 
     `step` is a glob on `job_name`, on the step's id or on the label `step`, `image` is a glob on `imageUri`, and
     `engine` is a glob on `engine`. As a `step`, `train[3]` is one item of a loop, and `train` is each of them. `where`
-    is the place of the rule in its script, as problems begin with it.
+    is the rule's place in its script, with which problems begin.
     """
 
     step: str | None = None

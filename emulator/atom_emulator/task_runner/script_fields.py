@@ -299,7 +299,7 @@ BEHAVIOR_FIELDS: Final = _table(
         check=_parse_faults,
         value="a list of [faults](#faults)",
         example="status_errors: [500, {garbage: empty, times: forever}]",
-        meaning="How the first questions about a step's jobs (by id or key) are answered, likewise. The job then does "
+        meaning="How the first status calls for a step's jobs (by id or key) are answered, likewise. The job then does "
         "not end with its submission.",
     ),
     ScriptField(
@@ -340,7 +340,7 @@ SCRIPT_FIELDS: Final = _table(
         check=parse_list,
         value="a list of rules",
         default="`[]`",
-        meaning="What the jobs of certain steps do. The first rule that matches a job decides about all of it.",
+        meaning="What the jobs of certain steps do. The first rule that matches a job determines all of its behavior.",
     ),
     ScriptField(
         name="default",  # It is checked later, so that problems name their own place.

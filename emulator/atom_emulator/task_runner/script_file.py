@@ -38,7 +38,7 @@ class InvalidScript(ValueError):
 
 
 class _Mapping(dict[Any, Any]):
-    """A mapping in the file; `places` has the place of each field as problems begin with it."""
+    """A mapping in the file; `places` has the place of each field, with which problems begin."""
 
     places: Mapping[Any, str]
 

@@ -1,4 +1,4 @@
-"""Find the rules of a script that match no job of a workflow, which often name a step that is misspelled."""
+"""Find the rules of a script that match no job of a workflow, which often misspell the name of a step."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def parse_states(value: Any) -> tuple[str, ...]:
 def parse_outputs(value: Any) -> tuple[Mapping[str, Any] | None, ...]:
     """Return the outputs of each attempt.
 
-    They may break the limits of the contract, to show what follows from that.
+    They may break the limits of the contract, to show the consequences.
     """
     entries = value if isinstance(value, list) else [value]
     expected = "expected a mapping of JSON values, or a list of them, one for each attempt"
@@ -84,7 +84,7 @@ def parse_outputs(value: Any) -> tuple[Mapping[str, Any] | None, ...]:
     except (TypeError, ValueError):
         is_json = False
     if not is_json:
-        raise ValueError(f"{expected}; write dates, and names that are not texts, in quotes")
+        raise ValueError(f"{expected}; put dates, and names that are not strings, in quotes")
     return tuple(entries)
 
 
@@ -98,7 +98,7 @@ def parse_reasons(value: Any) -> tuple[str | None, ...]:
     )
     if not entries or value is None or not are_valid:
         raise ValueError(
-            f"expected a text of one line and at most {MAX_REASON_LENGTH} characters, or a list of them, one for each "
+            f"expected one line of text of at most {MAX_REASON_LENGTH} characters, or a list of them, one for each "
             "attempt"
         )
     return tuple(entries)

@@ -43,7 +43,7 @@ def play(  # noqa: PLR0913 (all but the first two by name)
     The deployed coordinator runs in this process, on a store, a bus, a scheduler and a mock Task Runner in memory.
     Calls take only the time that the script sets, and the test does not wait, because time is virtual. `script`
     determines what the jobs do; without a script each job succeeds immediately. `params` are the values of the file's
-    parameters as a start message gives them, in JSON: a date is a text. If they do not fit, the run is INVALID, with
+    parameters as a start message gives them, in JSON: a date is a string. If they do not fit, the run is INVALID, with
     every problem among its `errors`. `settings` are those of a deployment. `at` is
     the time at which the run is started, with a time zone.
 

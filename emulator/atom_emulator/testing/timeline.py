@@ -28,12 +28,12 @@ Act: TypeAlias = Callable[[], None]
 
 
 class _Abandoned(BaseException):
-    """The timeline was closed. This is not an `Exception`, so that no handler catches it."""
+    """The timeline was closed; not an `Exception`, so no handler catches it."""
 
 
 @dataclass(slots=True, eq=False)
 class _Invocation:
-    """Code that sleeps, on its own thread. It runs while it has the `baton`."""
+    """Code on its own thread, which runs while it holds the `baton`."""
 
     work: Act
     baton: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -42,7 +42,7 @@ class _Invocation:
 
 
 class Timeline(MovedClock):
-    """The time that all invocations share, from `began` on.
+    """The time shared by all invocations, starting at `began`.
 
     The thread that created it is the player: it lets time pass with `run` or `move`, and closes the timeline at the
     end.
@@ -137,7 +137,7 @@ class Timeline(MovedClock):
     def own_time(self, begins: datetime) -> Iterator[None]:
         """Run the calls in the block from `begins`, in a separate time.
 
-        Afterwards the previous time is restored, so calls that are made one after the other can overlap in virtual
+        Afterward, the previous time is restored, so calls made one after the other can overlap in virtual
         time.
         """
         before = self._own_time
@@ -174,7 +174,7 @@ class Timeline(MovedClock):
 
 @dataclass(frozen=True, slots=True)
 class TimedWorkers:
-    """Implements `ports.Workers` in virtual time, with a limited number of concurrent calls per lane.
+    """Implements `ports.Workers` in virtual time, with limited concurrency per lane.
 
     Each call begins `spacing_s` after the previous one, since a processor starts one call after the other.
     """
@@ -247,7 +247,7 @@ class TimedCalls(Generic[Item, Answer]):
         return [(one.item, one.answer) for one in ended if one.error is None]  # type: ignore[misc] # then there is one
 
     def _make_calls(self, now: datetime, until: datetime) -> None:
-        """Make the calls that begin by that time, each in its own time."""
+        """Make the calls that begin by then, each in its own time."""
         spacing = timedelta(seconds=self.workers.spacing_s)
         for lane, queue in self._queued.items():
             ends = self._ends.setdefault(lane, [])

@@ -1,4 +1,4 @@
-"""The coordinator in one process, on the cores of the embedded servers, with time that tests move."""
+"""The coordinator in one process, with embedded servers and a test-controlled clock."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _PLAIN_STATES: Final = frozenset({"QUEUED", "PREPARING", "RUNNING"})
 
 
 class MovedClock:
-    """A clock that moves only when code sleeps or a test calls `move`."""
+    """A clock that moves only during sleeps and calls to `move`."""
 
     def __init__(self, began: datetime = START) -> None:
         self._now = began
@@ -81,7 +81,7 @@ class MovedClock:
 
 
 class InTurn:
-    """Implements `ports.Workers`: calls are made one after the other, all in one wave."""
+    """Implements `ports.Workers` sequentially, with all calls in one wave."""
 
     def calls(self, call: Callable[[Item], Answer], *, lane: object = None) -> CallsInTurn[Item, Answer]:  # noqa: ARG002 (there is but one thread)
         """See `ports.Workers.calls`."""
@@ -119,7 +119,7 @@ class CallsInTurn(Generic[Item, Answer]):
 
 @dataclass(slots=True)
 class ScriptedTaskRunner:
-    """The mock Task Runner's logic as an implementation of the port, with every submission and its time."""
+    """Implements the port with the mock Task Runner's logic, and records submissions."""
 
     jobs: Jobs
     clock: MovedClock
@@ -175,7 +175,7 @@ def _check_url(base_url: str) -> None:
 
 
 def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
-    """Return the mock's answer as a client would read it from the wire."""
+    """Return the mock's answer as a client would receive it."""
     response = encode_answer(answer)
     if response.drop:
         raise TaskRunnerUnavailable("the connection was cut")
@@ -185,7 +185,7 @@ def _received(answer: ScriptedAnswer, job_id: str = "") -> ReceivedAnswer:
 
 @dataclass(slots=True)
 class CountingStore:
-    """A store that counts the documents that its calls read and write, as Firestore bills them."""
+    """A store that counts document reads and writes as Firestore bills them."""
 
     inner: MemoryStore
     reads: int = 0
@@ -244,7 +244,7 @@ class Files:
 class World:
     """A coordinator whose events the test delivers.
 
-    `script` is a mock Task Runner's script, as in its file. The keyword arguments override settings.
+    `script` is a mock Task Runner's script, in the format of a script file. The keyword arguments override settings.
     """
 
     def __init__(
@@ -287,7 +287,7 @@ class World:
         return handle_start(self.services, read_start_event(body, event_id="event-1")).run_id
 
     def upload(self, definition: str, *, path: str = "gs://bucket/workflows/flow.yaml", generation: int = 1) -> str:
-        """Store a generation of a file, and report it as a bucket does.
+        """Store a generation of a file, and report it like a bucket.
 
         Returns the id of the run that the upload started, or "" if the file is started by its schedules.
         """
@@ -332,7 +332,7 @@ class World:
     def settle_down(self, *topics: str) -> None:
         """Deliver every event, and the events that result, until none is left.
 
-        The jobs that have ended by now are reported first, if they notify.
+        Jobs that have ended by now are reported first, if they send notifications.
         """
         self.publish_hints()
         topics = topics or ("start", "steps", "jobs")
@@ -341,7 +341,10 @@ class World:
                 self.deliver(message)
 
     def publish_hints(self) -> None:
-        """Publish a hint for each job that has ended since the last call, if it notifies."""
+        """Publish hints about jobs that ended since the last call.
+
+        Only jobs that send notifications are included.
+        """
         if ended := self.task_runner.jobs.take_ended(self.clock.now().timestamp()):
             self.services.bus.publish([job_ended_message(one) for one in ended])
 

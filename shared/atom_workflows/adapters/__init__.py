@@ -1,5 +1,5 @@
-"""The implementations of the ports for the real services: the only files that import google.* or requests.
+"""The implementations of the ports for the real services.
 
-Each service has a package of its own, and `system` covers the local machine. The packages share `http`, `grpc_calls`
-and `own_credentials`.
+Only these files import google.* or requests. Each service has its own package, and `system` covers the local machine.
+The packages share `http`, `grpc_calls` and `own_credentials`.
 """

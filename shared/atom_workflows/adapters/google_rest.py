@@ -1,6 +1,7 @@
-"""Google's REST APIs, with the function's own identity: no client library is needed beyond google-auth.
+"""Call Google's REST APIs with the function's own identity.
 
-Connections are pooled, each answer has a time limit as a whole, and no error quotes a token.
+No client library is needed beyond google-auth. Connections are pooled, each response has an overall time limit, and no
+error quotes a token.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _MOST_VALUES: Final = 100_000
 
 
 class _Transport:
-    """A google-auth transport that uses a new `BriefRequest`, and thus new limits, for each token."""
+    """A google-auth transport: each token gets a new `BriefRequest` with new limits."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return BriefRequest()(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""HTTP requests with limits on the time and size of the whole response.
+"""HTTP requests with limits on the whole response's time and size.
 
 The timeout of `requests` limits each wait for bytes, so a server that sends a byte now and then can hold up a caller
 indefinitely. Here, the timeout limits the response as a whole, from the request to the last byte.
@@ -49,7 +49,7 @@ _PIECE: Final = 64 * 1024
 
 
 class _DropAll(logging.Filter):
-    """Drops every log record, since urllib3 logs whole URLs and any headers that it cannot parse."""
+    """Drops every log record: urllib3 logs whole URLs and unparsable headers."""
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 (every record is dropped)
         return False
@@ -102,7 +102,7 @@ class PromptAdapter(HTTPAdapter):
 
 
 class IdleCloser:
-    """Closes an adapter's idle connections, on a thread that ends once none are left.
+    """Closes an adapter's idle connections on a thread that then ends.
 
     A cloud function gets no CPU time between events, so its idle connections may stay open until the next event.
     """
@@ -192,7 +192,7 @@ class _Response(HTTPResponse):
 
 
 class _ReportsConnectErrors:
-    """A mixin for connections that distinguishes a failure to connect from any later failure."""
+    """A mixin for connections that distinguishes connection failures from later ones."""
 
     idle_since: float = 0.0
 
@@ -207,7 +207,7 @@ class _ReportsConnectErrors:
 
 
 class _SendsAtOnce:
-    """A mixin for connections that sends a request's headers together with its body.
+    """A mixin for connections that sends a request's headers and body together.
 
     Otherwise, they would be sent in two packets, and the server would have to wait for the second.
     """
@@ -262,7 +262,7 @@ def _explain_no_connection(error: Exception, connection: HTTPConnection) -> str:
 
 
 class _BriefKeepAlive:
-    """A mixin for connection pools that never reuses a connection that has been idle too long."""
+    """A mixin for connection pools that never reuses connections idle too long."""
 
     pool: queue.LifoQueue[Any] | None
 
@@ -329,7 +329,7 @@ _TransportError: Final[Any] = google.auth.exceptions.TransportError
 
 
 class GaveUp(Exception):
-    """A server failed twice or took too long. google-auth does not retry after this error."""
+    """A server failed twice or took too long; google-auth does not retry."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

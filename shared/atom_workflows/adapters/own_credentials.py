@@ -1,4 +1,7 @@
-"""The user's own Google credentials, as gcloud and the client libraries store them. Only the command line uses them."""
+"""The user's Google credentials, as gcloud and the client libraries store them.
+
+Only the command line uses them.
+"""
 
 from __future__ import annotations
 

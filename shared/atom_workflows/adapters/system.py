@@ -1,4 +1,4 @@
-"""The Clock and Workers ports, implemented with the local machine's clock and threads."""
+"""The Clock and Workers ports, implemented with the machine's clock and threads."""
 
 from __future__ import annotations
 

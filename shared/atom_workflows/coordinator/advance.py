@@ -1,9 +1,9 @@
-"""Run one invocation's work on a run: submit, save, release and claim in turn until nothing is left to do.
+"""Run one invocation's work on a run until nothing is left.
 
-A step whose job ends synchronously is saved together with its dependents' counters. A released step that depends
-only on it is claimed in the same commit and submitted next, so a chain of short steps needs no events between its
-steps. Other released steps are published before this invocation continues, so that other invocations can work on them
-in parallel.
+The invocation submits, saves, releases and claims in turn. A step whose job ends synchronously is saved together with
+its dependents' counters. A released step that depends only on it is claimed in the same commit and submitted next, so a
+chain of short steps needs no events between its steps. Other released steps are published before this invocation
+continues, so that other invocations can work on them in parallel.
 
     claim ──► submit ──► save the results ──► release: end barriers and skips, level by level
       ▲                    (and claim sole dependents)          │

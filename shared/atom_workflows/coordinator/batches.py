@@ -1,4 +1,4 @@
-"""Divide the documents of steps into batches, each of which fits into one commit."""
+"""Divide step documents into batches that each fit into one commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Close a run that was stopped, or whose end node was released because every leaf of its graph is terminal."""
+"""Close a run that was stopped or whose graph has ended.
+
+A run's end node is released once every leaf of its graph is terminal.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ def close(outbox: Outbox, stored: StoredRun, end: StoredStep | None) -> bool:
             event, errors = RunEvent.FAIL, ({"step": None, "message": f"the run's outputs: {error}"},)
     if event is RunEvent.FAIL and not errors:
         # A person chose what a retry ran again, and nothing of that failed.
-        errors = ({"step": None, "message": "steps that the retry left as they were had not succeeded"},)
+        errors = ({"step": None, "message": "steps that the retry did not rerun had not succeeded"},)
     closed = replace(run, state=next_run_state(run.state, event), finished_at=now, errors=errors, outputs=outputs)
     fields: dict[str, Any] = {
         **run_state_fields(closed),

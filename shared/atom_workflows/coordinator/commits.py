@@ -1,4 +1,4 @@
-"""Save decisions about steps in guarded commits that also update their dependents' counters and show what is released.
+"""Save decisions about steps in guarded commits, and release their dependents.
 
 This is how dependencies are enforced without locks. Each step counts the dependencies it still waits for (`remaining`)
 and those that did not succeed (`unsuccessful`). The commit that ends a step also increments the counters of all its
@@ -45,7 +45,7 @@ _DOCUMENT_BYTES: Final = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
-    """Fields to set on a dependent, and dependencies to add to it, in the commit that ends a step."""
+    """Fields and dependencies that a step's end adds to a dependent."""
 
     dependencies: int = 0
     fields: Fields = field(default_factory=dict)

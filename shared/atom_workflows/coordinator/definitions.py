@@ -1,4 +1,4 @@
-"""The definitions of large runs: how they are stored with their run, and read again to continue it."""
+"""Store the definitions of large runs, and read them to continue runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handle the dispatcher's events: steps to dispatch, attempts that have ended, and commands about runs.
+"""Handle the dispatcher's events: ready steps, ended attempts, and commands about runs.
 
 Events may be delivered more than once, at the same time and in any order, and an earlier invocation may have died after
 its commit but before it published anything. So if the work of an event is already done, the steps downstream are

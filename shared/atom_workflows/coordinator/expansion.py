@@ -1,12 +1,12 @@
-"""Create the items of a step with `forEach` once the run gets to it.
+"""Create the items of a `forEach` step once the run reaches it.
 
 The node that creates them is claimed under a lease like any step. It evaluates its lists, and creates the items with
 the barriers around them in batches. Each commit also changes the node itself, under a guard, and records how far it has
-come. So if an instance dies, the next one goes on from the last batch, and of two instances at work at the same time
-only one gets on. The commit that ends the node connects all of them to the graph; until then, they wait and are ignored
-by everything. From then on, the graph is as static as one that was compiled before the run.
+come. So if an instance dies, the next one continues after the last batch, and if two instances work at the same time,
+only one makes progress. The commit that ends the node connects all items to the graph; until then, the items wait, and
+everything else ignores them. From then on, the graph is as static as one compiled before the run.
 
-The list never makes this node fail. A problem is stored with it, and fails the step itself; see gathering.py.
+A problem with a list never fails this node. It is stored with the node, and fails the step itself; see gathering.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Read the failures of a run's steps: for the run's errors, and for the expressions of steps under `finally`."""
+"""Read the failures of a run's steps.
+
+They are needed for the run's errors, and for the expressions of steps under `finally`.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +100,10 @@ def _iter_failed(  # noqa: PLR0913 (all but the first three by name)
 
 
 def load_errors(services: Services, run: RunRecord) -> tuple[dict[str, Any], ...]:
-    """Return the errors of a run that did not succeed: the reason for a stop, then the messages of failed steps."""
+    """Return an unsuccessful run's errors.
+
+    The reason for a stop comes first, then the messages of failed steps.
+    """
     # A cancellation is not an error, though its reason is among the main part's errors.
     was_cancelled = run.main_state is RunState.CANCELLED
     errors: list[dict[str, Any]] = [] if was_cancelled else [dict(error) for error in run.main_errors]
@@ -157,7 +163,7 @@ def load_failures(services: Services, run: RunRecord) -> tuple[list[dict[str, An
 
 
 def find_failed_items(services: Services, step: StepRecord, expansion: int) -> tuple[str, int, int]:
-    """Return the first failed item's message, and the numbers of unstarted and of stopped items."""
+    """Return the first failed item's message, and unstarted and stopped item counts."""
     first: Document | None = None
     unstarted = stopped = 0
     after: tuple[str] | None = None

@@ -1,4 +1,4 @@
-"""End a step with `forEach` once all of its items have ended, and gather their outputs.
+"""End a `forEach` step once all items have ended, and gather outputs.
 
 The step is claimed under a lease like any other, since reading the outputs of thousands of items takes a while. Its
 counters already show how the items ended.

@@ -1,12 +1,13 @@
-"""Give the places of a group of runs away: to new runs, to waiting ones, and to retries.
+"""Give a group's places to new runs, waiting runs and retries.
 
-A run has its place as long as its state says so (core/groups.py), so only giving places away needs care: whoever lets
-runs begin reads the group's document first, then counts the runs at work, and changes the document under a guard in the
-commit that lets them begin. So of two that saw the same free place, one is refused. Whoever decides, decides for the
-whole line: a refused one waits for a moment, reads again, and mostly finds nothing left to do.
+A run holds its place for as long as its state says so (core/groups.py), so only giving places away needs care. An
+instance that lets runs begin first reads the group's document, then counts the active runs, and changes the document
+under a guard in the commit that lets the runs begin. So if two instances see the same free place, one of them is
+refused. Each decision covers the whole line: a refused instance waits for a moment, reads again, and usually finds
+nothing left to do.
 
-A run that joins the line writes nothing that a run which ends has to read. So both look at the line after their commit:
-at least one of the two then sees the other.
+A run that joins the line writes nothing that an ending run has to read. So both look at the line after their commits,
+and at least one of the two sees the other.
 """
 
 from __future__ import annotations
@@ -38,23 +39,26 @@ from atom_workflows.run_documents import run_record
 
 MOST_COUNTED: Final = 2_000
 MOST_IN_LINE: Final = 1_200
-"""The maximum number of waiting runs that are read at a time, which is more than any file allows."""
+"""The maximum number of waiting runs read at a time, which is more than any file allows."""
 
 _PAUSE: Final = Backoff(initial=timedelta(milliseconds=50), factor=2.0, maximum=timedelta(seconds=2), jitter=1.0)
-"""The wait before reading again what someone else has just changed. Its jitter differs from run to run."""
+"""How long to wait before rereading what someone else has just changed. Its jitter differs from run to run."""
 
 _IN_LINE: Final = (
     *("schema", "workflow", "state", "created_at", "place", "group", "queued_at", "stop", "retries", "timeout_s"),
     *("reopened_at", "expire_at", "step_count", "source", "scheduled_at", "late_at", "late"),
 )
-"""The fields of a waiting run that decide its fate. Its parameters may be as large as 100 KB, so they are omitted."""
+"""The fields needed to decide about a waiting run. Its parameters may be as large as 100 KB, so they are omitted."""
 
 
 # -- what is read ----------------------------------------------------------------------------------------------------
 
 
 class Occupancy(NamedTuple):
-    """The version of the group's document, if it exists, and the number of active runs, which is read after it."""
+    """The version of a group's document, and its number of active runs.
+
+    The version is None if the document does not exist. It is read before the runs are counted.
+    """
 
     version: Version | None
     at_work: int
@@ -86,7 +90,7 @@ def count_ahead(services: Services, group: Group, place: str) -> int:
 
 
 def line_query(group: Group, limit: int) -> Query:
-    """Return the query for the first waiting runs of a group, in order."""
+    """Return the query for a group's first waiting runs, in order."""
     first, end = line_of(group.id)
     return _runs([("place", ">=", first), ("place", "<", end)], limit=limit, order_by=[("place", "ascending")])
 
@@ -99,7 +103,10 @@ def _runs(where: Sequence[Any], *, limit: int, fields: Sequence[str] = _IN_LINE,
 
 
 class Entry(NamedTuple):
-    """The decision about a run that is started or retried: it begins with these writes, waits, or is skipped."""
+    """The decision about a started or retried run: begin, wait or skip.
+
+    The `writes` let the run begin.
+    """
 
     admission: Admission
     writes: Sequence[Write] = ()

@@ -1,4 +1,7 @@
-"""Build the documents of a loop's items and of the nodes around them, each only when it is about to be written."""
+"""Build the documents of a loop's items and the surrounding nodes.
+
+Each is built only when it is about to be written.
+"""
 
 from __future__ import annotations
 

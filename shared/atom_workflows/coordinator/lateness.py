@@ -1,8 +1,8 @@
-"""Report runs that have not ended by the deadline of their file: once each, by the event `run.late`.
+"""Report each run that misses its file's deadline, once, as `run.late`.
 
-Whoever sees first that a run is late reports it: the audit of an open run, the commit that ends it, or, if there is no
-such run, the checker's look at the schedule. The event's id follows from the run and its deadline, so a report that is
-repeated after a death can be recognized.
+The first to notice that a run is late reports it: the audit of an open run, the commit that ends the run, or, if the
+run does not exist, the checker when it checks the schedule. The event's id is derived from the run and its deadline, so
+a report that is repeated after an instance has died can be recognized.
 """
 
 from __future__ import annotations

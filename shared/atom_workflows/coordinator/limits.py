@@ -1,4 +1,4 @@
-"""Limit what an instance does: its work on one event, its calls to a silent Task Runner, its wake-ups and its hints.
+"""Limit an instance's work per event, futile calls, wake-ups and hints.
 
 - A `Budget` ends the work of one invocation, so that the rest of a large run is handed off to another invocation. A
   function is killed after a few minutes, and is billed by the second. So work that grows with the size of a run is done
@@ -142,10 +142,10 @@ class CircuitBreaker:
 
 
 class WakeLimit:
-    """Lets one wake-up through in each interval: a burst that was just woken notices later work on its own.
+    """Lets one wake-up through in each interval.
 
-    The limit only saves messages. Each process has its own limit. An extra or missing wake-up, for example when two
-    threads race, is harmless.
+    A burst that was just woken notices later work on its own. The limit only saves messages. Each process has its own
+    limit. An extra or missing wake-up, for example when two threads race, is harmless.
     """
 
     def __init__(self, interval: timedelta) -> None:

@@ -1,6 +1,6 @@
-"""Give free places of a group to the runs in its line, and skip those that may not wait.
+"""Fill a group's free places, and skip runs that may not wait.
 
-Whoever decides, decides for the whole line. If someone else has changed the group meanwhile, everything is read again.
+Each decision covers the whole line. If someone else changes the group in the meantime, everything is read again.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def report_begun(outbox: Outbox, run: RunRecord) -> None:
 
 
 class Successor(NamedTuple):
-    """The waiting run that takes over an ending run's place, and the writes that begin it.
+    """The waiting run that takes an ending run's place, and its writes.
 
     `is_alone` is False if other waiting runs may need a decision as well.
     """
@@ -147,7 +147,7 @@ class Successor(NamedTuple):
 
 
 def find_successor(services: Services, run: RunRecord, group: Group) -> Successor | None:
-    """Return the waiting run that takes over an ending run's place in its group.
+    """Return the waiting run that takes over an ending run's place.
 
     This is the first in line, or None if no run can begin when `run` ends. The successor's writes must be part
     of the commit that ends `run`.

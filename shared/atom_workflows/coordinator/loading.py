@@ -1,4 +1,4 @@
-"""Read runs and steps, each with the version that guards decisions about it."""
+"""Read runs and steps, with the versions that guard decisions about them."""
 
 from __future__ import annotations
 

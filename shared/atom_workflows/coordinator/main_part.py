@@ -1,4 +1,4 @@
-"""End the main part of a run, and begin the steps under `finally`.
+"""End the main part of a run, and begin its `finally` steps.
 
 One commit records the result of the main part, sets the deadline for the rest, and ends the node on which the steps
 under `finally` depend. The commit also clears any requested stop, since that concerned only the main part; from then
@@ -96,7 +96,7 @@ def _begin(outbox: Outbox, stored: StoredRun, ends: dict[str, StoredStep]) -> bo
 
 
 def _has_anything_happened(services: Services, run_id: str) -> bool:
-    """Return False if every step was skipped, or was cancelled before it started.
+    """Return False if every step was skipped, or cancelled before it started.
 
     A barrier may have succeeded without an attempt, and a step whose condition cannot be evaluated has failed without
     one.

@@ -1,7 +1,7 @@
 """Mark a step as succeeded or skipped, at a person's request.
 
 core/marks.py describes what a mark does. It is saved with the step, guarded on the step and the run, whose document
-records who marked it. The nodes that it releases are published afterwards; if this instance dies first, a repeated
+records who marked it. The nodes that it releases are published afterward; if this instance dies first, a repeated
 command or the run's audit publishes them.
 """
 

@@ -1,4 +1,4 @@
-"""End the open steps of a run that is being closed, or have their jobs stopped first."""
+"""End the open steps of a closing run, or first stop jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collect the messages that an invocation publishes once it has saved its state: save first, publish second."""
+"""Collect an invocation's messages, to be published once its state is saved."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOLD_IF_SET = ("reason", "because", "by_choice", "tolerated", "logs_url")
 
 @dataclass(slots=True)
 class Outbox:
-    """The messages of one invocation, collected so that only a few requests are needed to publish them.
+    """The messages of one invocation, collected to be published in few requests.
 
     Other instances are waiting for ready steps, so these are published early. Reports to the outside world may wait
     until the end of the invocation, and share its last request. `wakes_checker` is True if the checker may not have

@@ -1,7 +1,8 @@
-"""Hand the places of a step's items on, and find items that were handed one and did not begin.
+"""Hand on items' places, and find items that did not use theirs.
 
-core/places.py says how places are counted. This module finds the items that belong to the counters: at once, in the
-invocation whose commit freed a place; and afterwards, from what the shards say, if that invocation died.
+core/places.py explains how places are counted. This module finds the items to which the counters refer: either
+immediately, in the invocation whose commit freed a place, or later, from the shards, if that invocation died before
+these items began.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _CALLS_OF_SHARD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """A step whose items need places to run, with its run and the expansion that created the items."""
+    """A step whose items need places, with its run and its expansion."""
 
     run_id: str
     each: str
@@ -367,7 +368,7 @@ def _query_waiting(
 
 
 def _seat(stored: StoredStep) -> StoredStep:
-    """Return the item, changed so that it no longer waits for its place.
+    """Return the item, changed so that it no longer awaits its place.
 
     Its document is changed only by the next decision about the item.
     """

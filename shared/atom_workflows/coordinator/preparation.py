@@ -1,4 +1,7 @@
-"""Prepare a run: read its file, and find what its workflow determines or every reason why it cannot start."""
+"""Prepare a run: read its file, and find every reason against starting.
+
+If there is no such reason, the workflow determines the remaining fields of the run.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A request after its file was read: a run with its definition, or else a refusal with its problems.
+    """A request after its file was read: a run or a refusal.
 
     `digest` is the digest of the file, or "" if the file could not be read. `is_registered` is True if the file is
     started by its schedules, so uploading it starts no run.
@@ -70,7 +73,7 @@ class Prepared:
 
 
 def new_run(services: Services, event: StartRequested) -> RunRecord:
-    """Return the run as it is known before its file is read."""
+    """Return what is known about the run before its file is read."""
     now, settings = services.clock.now(), services.settings
     asked_for = event.task_runner_url or settings.task_runner_url
     source = {"path": event.workflow_path, "inline": event.definition is not None}
@@ -152,7 +155,7 @@ _REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
 def _bind(
     services: Services, run: RunRecord, event: StartRequested, workflow: Workflow
 ) -> tuple[RunRecord, Reuse | None]:
-    """Return the run with the fields that its workflow determines, and what it keeps of another run."""
+    """Return the run with its workflow's fields, and what it reuses."""
     env = services.settings.env
     if not event.repairs:
         return with_workflow(run, workflow, digest=run.digest, env=env), None

@@ -1,7 +1,7 @@
-"""Reopen a run that has ended, so that `seed.resume` resets the steps that run again, and continues it.
+"""Reopen an ended run so that some of its steps run again.
 
-Only a person's command does this. The commit that reopens the run records everything that the reset needs to know, so
-that any instance can continue it; see retry.py.
+`seed.resume` resets these steps and continues the run. A run is reopened only by a person's command. The commit that
+reopens the run records everything that the reset needs to know, so that any instance can continue it; see retry.py.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def reopen_run(  # noqa: PLR0913 (what runs again, in which round, and what else
     is given, only a run that has been retried exactly that many times is reopened. `writes` are part of the commit.
 
     Raises `RunNotFound`, `SelectionError`, or `RunStateError` if the run is in another state, will soon be deleted,
-    belongs to a full group in which it may not wait, has a relative that is open (see `require_alone`), or
+    belongs to a full group in which it may not wait, has an open relative (see `require_alone`), or
     (`RunContended`) keeps changing.
     A run that SUCCEEDED needs a selection.
     """
@@ -133,7 +133,7 @@ def _reopen(outbox: Outbox, stored: StoredRun, entry: Entry, change: UserChange,
     except (AlreadyExists, Conflict):
         return False
     what = "its retry is waiting for a place in its group" if waits else "it is being retried"
-    kept = "the steps that succeeded are kept" if selection is None else "a person chose the steps that run again"
+    kept = "the steps that succeeded are kept" if selection is None else "a person chose the steps to run again"
     log.info("run.retry", f"run {run.id}: {what}; {kept}", run_id=run.id, actor=change.actor, why=change.why)
     outbox.report_run(reopened)
     return True

@@ -1,4 +1,4 @@
-"""Repair one run: fix documents that contradict each other, and publish released steps that no dispatcher has taken."""
+"""Repair one run: fix contradictory documents, and publish unclaimed released steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Keep the documents of a long or retried run beyond the expiry date that was set when the run started.
+"""Keep the documents of a long or retried run for longer.
+
+Their expiry date was set when the run started.
 
 The run's own document is renewed last, so the others are always kept at least as long as it is, even if an instance
 dies.

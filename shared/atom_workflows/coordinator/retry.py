@@ -1,4 +1,4 @@
-"""Retry a run: keep the steps that succeeded, and rerun those that did not, along with all steps after them."""
+"""Retry a run: rerun its unsuccessful steps and all steps after them."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _reset(
 ) -> Decision:
     """Reset a step, and set the fields in `own`.
 
-    These are the fields of its place, its edges and the items that it keeps which change with the reset.
+    They describe its place, its edges and the items that it keeps, as far as the reset changes them.
     """
     step = stored.step
     of_loop = {**own, **fields_of_reset(step, expands_anew=bool(step.each) and expander_id(step.each) not in kept)}

@@ -1,12 +1,13 @@
-"""Start a run that keeps steps of an ended one, whose file or parameters were edited.
+"""Start a run that keeps steps of an ended run.
 
-The ended run is never changed, except that it remembers the id of the new run. What is kept is decided once
-(core/reuse.py), and stored with the new run's definition in the commit that creates the run. That commit has a guard on
-the ended run, so the decision cannot be about an older version of it, and no two runs repair it at once.
+The file or the parameters were edited in between. The ended run is never changed, except that it remembers the id of
+the new run. What is kept is decided once (core/reuse.py), and stored with the new run's definition in the commit that
+creates the run. That commit has a guard on the ended run, so the decision cannot be about an older version of it, and
+no two runs repair it at once.
 
 The new run is then seeded in stages, like a large run (seed.py): the kept steps are written as they ended, with their
-outputs, and the counters of all others already count them. If the ended run is retried or deleted before all of that
-has been copied, the new run fails with a sentence that says so.
+outputs, and the counters of all other steps already include them. If the ended run is retried or deleted before all of
+that has been copied, the new run fails with a message that says so.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def _read_reuse(services: Services, run: RunRecord) -> Reuse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReusePlan:
-    """A run that would repair an earlier one, and what would become of each step."""
+    """A planned repair run, and what would become of each step."""
 
     run: RunRecord
     earlier: RunRecord
@@ -268,7 +269,7 @@ def _inherit(
 class ReuseGraph(RunGraph):
     """The graph of a run that keeps steps of an ended one.
 
-    Raises `DefinitionUnusable` if the ended run has changed since it was decided what to keep.
+    Raises `DefinitionUnusable` if the ended run has changed since the steps to keep were chosen.
     """
 
     def __init__(self, services: Services, run: RunRecord, workflow: Workflow, path: str, reuse: Reuse) -> None:
@@ -302,7 +303,7 @@ class ReuseGraph(RunGraph):
         )
 
     def creates(self, paths: Iterable[str]) -> Iterator[Create]:
-        """Build the documents at the given paths, and those of all outputs that are kept."""
+        """Build the documents at the given paths, and all kept outputs."""
         self._require_unchanged()
         # After an interruption, a step may have been written without its outputs.
         yield from self._create_outputs()

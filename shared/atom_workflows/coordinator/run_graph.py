@@ -1,4 +1,4 @@
-"""Build the documents of a run's graph, each only when it is about to be written."""
+"""Build a run's graph documents, each just before it is written."""
 
 from __future__ import annotations
 

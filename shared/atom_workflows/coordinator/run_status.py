@@ -1,4 +1,4 @@
-"""A run as callers of the start function see it: what one read of its document says."""
+"""A run as the start function's callers see it, from one read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from atom_workflows.core.records import RunRecord
 
 VERSION: Final = 1
-"""The version of the shape. New members may be added to it; a change in a member's meaning requires a new number."""
+"""The version of this format. Adding a member does not change it; changing a member's meaning does."""
 
 
 def run_status(run: RunRecord) -> dict[str, Any]:

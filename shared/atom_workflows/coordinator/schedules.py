@@ -1,7 +1,8 @@
-"""Register the schedules of uploaded files, start the runs that are due, and report those that are late.
+"""Register uploaded files' schedules, start due runs, and report late ones.
 
 The decisions are made in core/schedules.py. Here they are saved, under the guard of the one document that holds them,
-and then published. Whoever dies in between, or is overtaken, leaves a document from which the next instance continues.
+and then published. An instance that dies in between, or is overtaken, leaves a document from which the next one
+continues.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def register_upload(services: Services, workflow: Workflow, path: str, generatio
 
     saved = _change(services, path, decide)
     if saved is None:
-        log.info("schedules.upload.late", f"generation {generation} of {path} is not newer than the known one")
+        log.info("schedules.upload.late", f"generation {generation} of {path} is not newer than the recorded one")
     else:
         log.info("schedules.registered", f"{path} has {len(saved.entries)} schedules", generation=generation)
     if has_schedules:

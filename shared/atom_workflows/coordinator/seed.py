@@ -1,4 +1,4 @@
-"""Seed a run: write the documents of its graph in one commit if they fit, or else in stages that can be resumed.
+"""Seed a run: write its graph's documents, in resumable stages if necessary.
 
 A large run goes through three stages:
 
@@ -166,15 +166,16 @@ def _skip_at_once(outbox: Outbox, run: RunRecord, because: str, instead_of: Docu
 
 
 def replacement(document: Document, create: Create) -> Update:
-    """Build an update that replaces a document and keeps none of its old fields."""
+    """Build an update that replaces a document without keeping any old fields."""
     emptied = {name: _EMPTY.get(name) for name in document.fields if name not in create.fields}
     return Update(path=create.path, fields={**emptied, **create.fields}, guard=document.version)
 
 
 def _opening(run: RunRecord, definition: Definition, end: Create) -> list[Create | Update]:
-    """Return the first commit of a large run, or of one that keeps steps of another run.
+    """Return the first commit of a run that is seeded in stages.
 
-    It holds everything that another invocation needs to continue the run if this one dies.
+    The run is large, or keeps steps of another run. The commit holds everything that another invocation needs to
+    continue the run if this one dies.
     """
     link = [] if definition.reuse is None or definition.reuse.link is None else [definition.reuse.link]
     return [Create(path=run_path(run.id), fields=run_fields(run)), store_definition(run, definition), end, *link]

@@ -1,4 +1,4 @@
-"""Start a run: read the source, validate it, seed the documents, publish the ready steps.
+"""Start a run: read, validate and seed it, and publish ready steps.
 
 A run that cannot start is stored as INVALID. The next start with the same key replaces it, since the cause may have
 been fixed by then. A run in any other state is never replaced.
@@ -38,7 +38,7 @@ MAX_WARNINGS: Final = 20
 
 
 def difference(run: RunRecord, event: StartRequested) -> str:  # noqa: PLR0911 (a field each)
-    """Return the field in which the request and the run differ, or "".
+    """Return the field in which the request and run differ, or "".
 
     If the request does not specify a generation, its file may have changed; that does not count as a difference. A
     different spelling of the Task Runner's URL does not count either, since the run stores the settings' spelling.

@@ -1,6 +1,6 @@
-"""Ask Task Runners to stop jobs, and find out whether the jobs have ended.
+"""Ask Task Runners to stop jobs, and check whether they have ended.
 
-Whoever asks has saved the reason first (see core/stopping.py), so a request is repeated if its instance dies.
+The reason is saved before the request is sent (see core/stopping.py), so the request is repeated if its instance dies.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _FATES: Final[Mapping[StopAnswer | None, JobFate]] = {
 
 _TRIES: Final = 5
 _MOST_ABANDONED: Final = 10
-"""How many jobs are looked up in one invocation, each of which may take 10 s."""
+"""The maximum number of jobs looked up in one invocation; each lookup may take 10 s."""
 
 
 def pursue_stop(services: Services, breaker: CircuitBreaker, step: StepRecord) -> StepChange | Outcome | None:
@@ -82,7 +82,7 @@ def _is_run_stopped(services: Services, run_id: str) -> bool:
 
 
 def look_up_attempt(services: Services, step: StepRecord) -> StepChange | dict[str, Any] | None:
-    """Look up the job of the first attempt whose job id is unknown.
+    """Look up the job of the first attempt lacking a job id.
 
     Also decides whether the step may continue. Returns the change to save instead, the fields to save together with
     the submission, or None if the earlier attempt has to be submitted again.
@@ -180,10 +180,10 @@ def stop_orphans(services: Services, refused: Sequence[Decision], current: Seque
 
 
 def stop_abandoned(outbox: Outbox, steps: Sequence[StoredStep]) -> None:
-    """Stop the jobs of stopped steps whose dispatchers died before they could record them.
+    """Stop jobs of stopped steps whose dispatchers died before recording them.
 
-    The event of such a dispatcher is delivered again. Nothing else happens to a step that has ended, so until a user
-    retries the run, its job would go on. This is best effort: a job that is not found yet is left to that retry.
+    The event of such a dispatcher is delivered again. Nothing else happens to a step that has ended, so its job would
+    keep running until a user retries the run. This is best effort: a job that is not found yet is left to that retry.
     Lookups may take long, so the outbox is emptied first.
     """
     ended = [one for one in steps if one.step.state.is_terminal and attempts_to_resolve(one.step)]
@@ -330,7 +330,7 @@ def _status(services: Services, breaker: CircuitBreaker, step: StepRecord, job_i
 
 
 def _look_up(services: Services, earlier: StepRecord) -> tuple[KeyLookup, str]:
-    """Look up an earlier attempt's job, and return its id unless it has ended."""
+    """Return the id of an earlier attempt's job unless it has ended."""
     url = earlier.task_runner_url
     if services.breaker.reason_to_wait(url, services.clock.now()):
         return KeyLookup.UNANSWERED, ""

@@ -1,4 +1,4 @@
-"""Submit a step's job, and turn the Task Runner's response into the change of its step.
+"""Submit a step's job, and turn the response into a step change.
 
 Nothing is saved here: the caller commits the change. A submission that may have started a job is repeated with the same
 key, and one that started nothing is deferred.

@@ -1,4 +1,6 @@
-"""Parse only one large input at a time, because several at once would need more memory than an instance has.
+"""Parse only one large input at a time, to save memory.
+
+Several at once would need more memory than an instance has.
 
 Parsing keeps the processor busy and waits for nothing else, so taking turns costs no time.
 """

@@ -24,6 +24,6 @@ class Unstoppable:
         self._since[url] = now
 
     def has(self, url: str, now: datetime) -> bool:
-        """Return True if the Task Runner recently reported that it cannot stop jobs."""
+        """Return True if the Task Runner is known not to stop jobs."""
         since = self._since.get(url)
         return since is not None and abs(now - since) < REMEMBERED_FOR

@@ -1,6 +1,6 @@
-"""The attempts of a step that have ended, as its document keeps them.
+"""A step's ended attempts, as kept in the step's document.
 
-The change that ends an attempt adds it to those that are kept, so keeping it takes no read or write of its own. An
+The change that ends an attempt also adds it to the kept ones, so keeping it takes no extra read or write. An
 attempt that succeeds is not added: until its step is reset, the step's own fields describe it.
 
 They are stored as text, one line of JSON for each attempt, which costs the coordinator next to nothing: it only carries
@@ -78,7 +78,7 @@ def keep_attempt(
 
 
 def keep_latest(step: StepRecord) -> dict[str, str]:
-    """Return the field that keeps a step's latest attempt when the step is reset.
+    """Return the field that keeps a reset step's latest attempt.
 
     Returns {} if that attempt is already kept, or if no attempt has begun since the last reset.
     """
@@ -88,7 +88,7 @@ def keep_latest(step: StepRecord) -> dict[str, str]:
 
 
 def list_attempts(step: StepRecord) -> list[Attempt]:
-    """Return the known attempts of a step, in order; the last one may be under way.
+    """Return a step's known attempts in order, including one under way.
 
     Attempts that were ended by a version that does not keep attempts are missing.
     """

@@ -1,4 +1,4 @@
-"""Changes to steps: the named fields that a decision sets, for the coordinator to save."""
+"""Changes to steps: the named fields that a decision sets."""
 
 from __future__ import annotations
 

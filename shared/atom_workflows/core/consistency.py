@@ -1,7 +1,8 @@
-"""Check that the documents of a run's steps agree, by recomputing counters and due times from the steps' states.
+"""Check that the documents of a run's steps agree.
 
-Counters are incremented in the same commit that changes a step's state, so they disagree only if someone else wrote to
-the store or the code has a defect. Either could leave a run waiting forever, so this is worth checking.
+Counters and due times are recomputed from the steps' states. Counters are incremented in the same commit that changes a
+step's state, so they disagree only if someone else wrote to the store or the code has a defect. Either could leave a
+run waiting forever, so this is worth checking.
 """
 
 from __future__ import annotations
@@ -104,9 +105,9 @@ def _find_miscounted_places(steps: Mapping[str, StepRecord]) -> Iterator[Finding
 
 
 def check_places(step: StepRecord, *, ended: int, failed: int) -> Finding | None:
-    """Check that a shard handed on only the places of ended items.
+    """Check that a shard passed on only the places of ended items.
 
-    Once too many items have failed, places are no longer handed on, so there is nothing to count.
+    Once too many items have failed, places are no longer passed on, so there is nothing to count.
     """
     shard = step.places
     if shard is None or shard.is_stopped or (shard.next, shard.failed) == (shard.places + ended, failed):

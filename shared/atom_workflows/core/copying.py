@@ -1,8 +1,8 @@
 """Copy values of frozen classes with many fields.
 
-Freezing a dataclass has a price: its constructor calls `object.__setattr__` for every field, and `dataclasses.replace`
-looks up each field and then calls that constructor. For a record of a step, which has some sixty fields, this takes as
-long as all other decisions about the step together.
+Frozen dataclasses are slow to create: the constructor calls `object.__setattr__` for every field, and
+`dataclasses.replace` looks up each field and then calls that constructor. For a step's record, with its sixty or so
+fields, this takes as long as making all decisions about the step.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Count how a node's dependencies ended, in the same commits that end them.
+"""Count how dependencies ended, in the same commits that end them.
 
 A node waits until `remaining` is 0. Its counters then decide what happens to it (see kinds.py):
 
 - `unsuccessful` counts dependencies that failed, were cancelled or were blocked; `cause` is the step where the
   trouble began.
 - `skipped` counts dependencies that were skipped by choice: their condition was false, or their trigger did not match
-  although nothing failed. What such a step depends on does not matter to its dependents.
+  although nothing failed. Its dependents ignore what such a step depends on.
 - `total` counts all dependencies that have ended.
 - `stained` counts dependencies that make the run fail, whether through their own failure or through that of an
   earlier step. A step that reacts to a failure may succeed, but it carries the stain on to the run's end.
@@ -14,9 +14,9 @@ A failure that its step allows (`tolerated`) counts as a success.
 
 An internal barrier represents the nodes above it, so it passes on its own counters instead of counting as one node:
 even below a tree of barriers, a step's counters show how many of a thousand steps failed. In runs with the first
-schema, an internal barrier counts as one node like any other, and only `remaining` and `unsuccessful` are stored.
-There, no step is skipped by choice or reacts to a failure, unless a person marks it (see marks.py): only then is
-`skipped` stored as well, or `stained` for failures before marked steps.
+schema, an internal barrier counts as one node like any other, and only `remaining` and `unsuccessful` are stored. In
+those runs, a step is skipped by choice or reacts to a failure only if a person marks it (see marks.py); then `skipped`
+is also stored, or `stained` for failures before marked steps.
 """
 
 from __future__ import annotations

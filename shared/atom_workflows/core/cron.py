@@ -1,4 +1,4 @@
-"""The instants of a cron expression in a time zone, including the nights on which clocks change.
+"""Find the times matching a cron expression, even across clock changes.
 
 cronsim reads the expression and finds the next matching *shown* time. What that means on nights when the clocks change
 is decided here, by the rules of Debian's cron, since cronsim itself breaks them in some zones: it returns instants in
@@ -6,7 +6,8 @@ the past after an hour that occurs twice, and skips some where clocks change by 
 
 - An expression whose minutes and hours are fixed runs once a day: at the first instant after the gap if its time does
   not exist, and at the first of two instants if its time occurs twice.
-- If the minutes or hours begin with an asterisk, real time counts: `0 * * * *` runs once an hour, whatever clocks show.
+- If the minutes or hours begin with an asterisk, elapsed time counts: `0 * * * *` runs once an hour, regardless of what
+  clocks show.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
 _FARTHEST_BACK: Final = timedelta(days=366 * 60)
 _REACH: Final = 8
-"""Each search for an earlier time reaches back this many times as far as the one before."""
+"""Each search for an earlier time reaches back this many times as far as the previous one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Calendar:
 
     @property
     def is_fixed(self) -> bool:
-        """True if the time of day is fixed: neither minutes nor hours begin with an asterisk."""
+        """True if neither the minutes nor the hours begin with an asterisk."""
         minutes, hours, *_ = self.cron.split()
         return not (minutes.startswith("*") or hours.startswith("*"))
 

@@ -1,6 +1,6 @@
-"""Decide how steps without a job end, how a run ends, and how a step starts over.
+"""Decide how runs end, and how steps end without a job.
 
-As in transitions.py, each decision is a `StepChange`.
+This module also resets steps that run again. As in transitions.py, each decision is a `StepChange`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from atom_workflows.errors import Remedy, RunStateError
 
 
 def require_stoppable(run: RunRecord, *, kind: StopKind, now: bool) -> None:
-    """Raise `RunStateError` if a stop of this kind can no longer have an effect on the run."""
+    """Raise `RunStateError` if this stop comes too late for the run."""
     if run.state.is_terminal:
         raise RunStateError(f"run {run.id} has ended: it is {run.state}")
     if kind is StopKind.CANCEL and not now and run.main_state is not None:
@@ -45,8 +45,9 @@ def require_retries(run: RunRecord, retries: int | None) -> None:
 def end_without_job(step: StepRecord, *, now: datetime, verdict: Verdict | None = None) -> StepChange | None:
     """End a released step that needs no job.
 
-    It will not run, is a barrier, or was marked by a person. `verdict` is the result of the step's condition. Returns
-    None if the step needs a job, if its condition has to be evaluated first, or if it is not (or no longer) released.
+    It needs none if it will not run, is a barrier, or was marked by a person. `verdict` is the result of the step's
+    condition. Returns None if the step needs a job, if its condition has to be evaluated first, or if it is not (or no
+    longer) released.
     """
     release = step.release
     if step.is_marked and release is not Release.WAIT:
@@ -84,7 +85,7 @@ def _skip_by_choice(step: StepRecord, now: datetime, because: str) -> StepChange
 
 
 def block_item(step: StepRecord, why: str, *, now: datetime) -> StepChange:
-    """Block an item that waits for its place, because too many others failed."""
+    """Block an item waiting for its place, because too many others failed."""
     return end_step(step, StepEvent.SKIP, now, message=clip(f"not started: {why}"))
 
 
@@ -103,7 +104,7 @@ def _why_not_triggered(step: StepRecord) -> str:
 
 
 def ends_with_steps(step: StepRecord, run: RunRecord) -> bool:
-    """Return True if a stop of the run ends this node along with the steps."""
+    """Return True if stopping the run also ends this node."""
     if run.runs_finally and (step.phase is Phase.FINALLY or step.kind is NodeKind.MAIN_END):
         return False
     return step.rules.stopped is WhenStopped.WITH_STEPS
@@ -178,8 +179,8 @@ def reset(  # noqa: PLR0913 (what it waits for, and what it keeps)
     """Make a step PENDING again.
 
     `remaining` is the number of its dependencies that will also run again; the others are counted in `kept`. The latest
-    attempt is kept like those before it. A mark is kept if it is for this round, or if it has not taken effect yet,
-    unless a person named the step to run again (`is_named`).
+    attempt is kept like earlier ones. A mark is kept if it is for this round, or if it has not taken effect yet, unless
+    a person named the step to run again (`is_named`).
     """
     set_since = {name: empty for name, empty in _DECIDED.items() if getattr(step, name) != empty}
     if step.schema >= LANGUAGE_SCHEMA and step.attempt:

@@ -1,4 +1,4 @@
-"""Evaluate a step's expressions: its condition, the values in its task, and whether to retry a failure.
+"""Evaluate the expressions in a step's condition, its task and `retry.when`.
 
 Expressions read only values that can no longer change: the constants of the run, which are stored with the step, and
 the results of earlier steps. So evaluating an expression again after a redelivery or a crash gives the same result.
@@ -70,7 +70,8 @@ class Past(NamedTuple):
 def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the names that a step's condition and task can read.
 
-    `past` holds the steps that are read, and `result` the result of the run's main part if it is read.
+    `past` holds the earlier steps that they reference, and `result` the result of the run's main part if they
+    reference it.
     """
     constants = typed_constants(step.constants)
     return {
@@ -83,7 +84,7 @@ def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, An
 
 
 def _item_of(step: StepRecord) -> dict[str, Any]:
-    """Return `item` and `index` if the step is an item of a `forEach`."""
+    """Return `item` and `index` if the step is a `forEach` item."""
     if step.index is None:
         return {}
     from atom_workflows.expressions.types import read_type, read_value  # noqa: PLC0415 (see above)

@@ -1,11 +1,11 @@
-"""The part of a run's graph that is created while the run goes on: the items of a step with `forEach`.
+"""The items of a step with `forEach`, created while the run proceeds.
 
-Like the graph that is compiled before a run (see graph.py), it is kept narrow by barriers:
+They extend the run's graph. Like the part compiled before the run (see graph.py), this part is kept narrow by barriers:
 
     ~each.train ──► ~out barriers ──► items ──► ~in barriers, in a tree ──► train
 
-With `maxParallel`, only the first items wait for the node that creates them. The others have no dependencies but their
-places, which nodes of their own hand out; see places.py.
+With `maxParallel`, only the first items wait for the node that creates them. The others depend only on their places,
+which separate nodes hand out; see places.py.
 
 The same step, number of items and expansion always give the same nodes in the same order, so creating them can be
 continued after an interruption. The items come last.
@@ -36,7 +36,7 @@ MAX_ITEM_BYTES: Final = 8 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expansion:
-    """The nodes between the node that creates a step's items and the step itself.
+    """The nodes between a step and the node that creates its items.
 
     `decides` is True if the items have a condition. `phase` is the step's phase. At most `places` items run at the same
     time (None means no limit), and at most `tolerate` items may fail.
@@ -80,14 +80,20 @@ class Expansion:
 
     @property
     def roots(self) -> list[str]:
-        """The nodes that wait for the node that creates the items: the items themselves if there are only a few."""
+        """The nodes that wait for the node that creates the items.
+
+        These are the items themselves if there are only a few.
+        """
         if self._above:
             return [fan_out_id(self.each, self.number, number) for number in range(len(self._above))]
         return [item_id(self.each, index, self.number) for index in range(self.begin)]
 
     @property
     def tops(self) -> list[str]:
-        """The nodes that the step waits for: the items themselves if there are only a few."""
+        """The nodes that the step waits for.
+
+        These are the items themselves if there are only a few.
+        """
         if self._levels:
             last = len(self._levels) - 1
             return [fan_in_id(self.each, self.number, last, number) for number in range(len(self._levels[last]))]
@@ -163,12 +169,12 @@ class Expansion:
 
 
 def is_item_node(step: StepRecord) -> bool:
-    """Return True if the node is an item, or a barrier between items and their step."""
+    """Return True for items and for barriers between items and steps."""
     return bool(step.each) and step.kind not in {NodeKind.EXPAND, NodeKind.GATHER}
 
 
 def fields_of_reset(step: StepRecord, *, expands_anew: bool) -> dict[str, Any]:
-    """Return the fields that a reset changes in the nodes of a step with `forEach`.
+    """Return the fields that a reset changes in a `forEach` step's nodes.
 
     `expands_anew` is True if the node that creates the items is also reset, so that it will create new items.
     """

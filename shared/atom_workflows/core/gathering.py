@@ -1,4 +1,7 @@
-"""Decide how a step with `forEach` ends once all of its items have ended, and which of their outputs it gathers."""
+"""Decide how a step with `forEach` ends and which outputs it gathers.
+
+Unless it is stopped, it ends once all of its items have ended.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,8 @@ COUNTED: Final = ("total", "items", "unsuccessful", "unstarted", "skipped")
 def is_counted(fields: Mapping[str, Any]) -> bool:
     """Return True if an ended step's counters match its items.
 
-    They match if the items ended the step. A stop may end the step before its items have ended, or before it is known
-    how many of them were not started.
+    They match if the step ended because its items did. A stop may end the step before its items have ended, or before
+    it is known how many of them were not started.
     """
     return fields.get("state") == StepState.SUCCEEDED or fields.get("last_kind") == FAILURE_KINDS[OutcomeKind.ITEMS]
 
@@ -57,7 +60,7 @@ def count_items(step: StepRecord) -> dict[str, int]:
 
 
 def count_unstarted(nodes: Iterable[StepRecord]) -> Counter[str]:
-    """Count each step's items that ended without a result of their own, by step.
+    """Count, by step, the items that ended without a result.
 
     A stop ended them, or they were not started because too many others had failed.
     """
@@ -80,7 +83,7 @@ def fail_with_items(step: StepRecord, first: str, *, unstarted: int = 0, stopped
     """Fail a step because too many of its items failed.
 
     `first` is the first failed item with its message, and `unstarted` is the number of items that were not started
-    because of the failures. `stopped` is the number of items that a stop in an earlier round of the run ended.
+    because of the failures. `stopped` is the number of items ended by a stop in an earlier round of the run.
     """
     counts = count_items(step)
     why = explain_failures(counts["failed"] + step.unstarted - unstarted, counts["total"], step.tolerate)
@@ -98,7 +101,7 @@ def explain_failures(failed: int, items: int, tolerate: int) -> str:
 
 
 def fail_without_result(step: StepRecord, why: str, *, now: datetime) -> StepChange:
-    """Fail a step if the results of its ended items cannot be gathered.
+    """Fail a step whose items' results cannot be gathered.
 
     `why` completes a sentence about the function that gathers the results.
     """

@@ -1,4 +1,4 @@
-"""Compile a workflow into the stored graph: the user's steps, barriers that keep it narrow, and the run's end.
+"""Compile a workflow into a graph of steps, barriers and an end.
 
 A document with a counter that a thousand steps decrement would be a hot spot, and ending a step with a thousand
 dependents would take one huge commit. So the compiled graph is kept narrow by *barrier* nodes, which have no task and
@@ -10,8 +10,8 @@ end in the same pass that releases them:
 - `END_ID` depends on every leaf: when it is released, the run is finished;
 - if there are steps under `finally`, `MAIN_END_ID` depends on every leaf of the other steps, and the steps
   under `finally` depend on it;
-- a step with `forEach` becomes two nodes: one that creates its items when the run gets there (see expansion.py), which
-  takes over the step's dependencies, trigger and condition; and the step itself, which waits for the first one.
+- a step with `forEach` becomes two nodes: one that creates the items when its turn comes (see expansion.py) and takes
+  over the step's dependencies, trigger and condition; and the step itself, which waits for the first node.
 
 The ids of these added nodes start with `~`, which a user's step id must not contain.
 """
@@ -126,7 +126,7 @@ def _dependencies(steps: Iterable[Step], *, without: tuple[str, ...] = ()) -> di
 
 
 def _conditional_nodes(step: Step) -> Iterator[str]:
-    """Yield the step's nodes that must be read to decide what happens to them."""
+    """Yield the step's nodes that must be read to release them."""
     if step.for_each is None:
         yield from [step.id] if step.is_conditional else []
         return

@@ -1,9 +1,9 @@
-"""Decide which runs of a group begin, which wait in line, and which are skipped.
+"""Decide which runs of a group begin, wait or are skipped.
 
 The runs of one workflow file that have the same value of `concurrency.group` are a group. Its places are not counted
-anywhere: a run has a place in its group as long as its own state says so (`place_of`), so no death, cancellation or
-deletion can leak one. All decisions are made on two things that were read: the number of runs at work, and the line of
-waiting runs in order. Every run is judged by the rules of the file that it was started from.
+anywhere: a run has a place in its group as long as its own state says so (`place_of`), so no crash, cancellation or
+deletion can leak a place. Every decision depends on two things read from the store: the number of runs in progress and
+the ordered line of waiting runs. Every run is judged by the rules of the file that it was started from.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AT_WORK: Final = (RunState.SEEDING, RunState.RUNNING)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The group of a run, and the rules for it in the run's file.
+    """A run's group, and the rules for it in the run's file.
 
     `id` identifies the group: it is derived from the path of the file and the `value` of the file's `group`.
     """
@@ -99,7 +99,7 @@ class Admission(StrEnum):
 def admit(group: Group, *, at_work: int, waiting: int) -> Admission:
     """Decide what happens to a new run of the group.
 
-    It does not overtake waiting runs, even if there is a free place that they have not been given yet.
+    It does not overtake waiting runs, even if a place is free but not yet assigned to one of them.
     """
     if at_work < group.limit:
         return Admission.WAIT if waiting else Admission.BEGIN
@@ -109,7 +109,7 @@ def admit(group: Group, *, at_work: int, waiting: int) -> Admission:
 
 
 class Decisions(NamedTuple):
-    """The waiting runs that begin, and those that are skipped, with the reason for each skip."""
+    """The waiting runs that begin, and the skipped ones with their reasons."""
 
     begin: tuple[RunRecord, ...] = ()
     skip: tuple[tuple[RunRecord, str], ...] = ()

@@ -1,8 +1,8 @@
-"""Decide what a Task Runner's hint that a job has ended is worth: at most one status call per job and `HINT_GAP`.
+"""Decide what to do about hints that a job has ended.
 
-A hint says nothing about the job; only the Task Runner's answer does. A hint may be forged, repeated, late, lost, or
-early: the Task Runner may not report the end yet. So whoever acts on a hint also schedules another look, `HINT_GAP`
-later. Within that time, further hints need no action.
+Hints cause at most one status call per job in each `HINT_GAP`. A hint says nothing about the job; only the Task
+Runner's answer does. A hint may be forged, repeated, late, lost, or early: the Task Runner may not report the end yet.
+So code that acts on a hint also schedules another check `HINT_GAP` later. Until then, further hints need no action.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Verdict(Enum):
 
 
 def judge_hint(step: StepRecord, attempt: int, *, now: datetime) -> Verdict:
-    """Decide what to do about a hint that the job of one attempt has ended."""
+    """Decide what to do about a hint that an attempt's job ended."""
     if attempt != step.attempt:
         return Verdict.IGNORE
     if step.state is StepState.DISPATCHING:

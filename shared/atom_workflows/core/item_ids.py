@@ -1,7 +1,7 @@
-"""The ids of the nodes that a step with `forEach` consists of, and the names that users see.
+"""The ids of a `forEach` step's nodes, and the names users see.
 
-Of a step `train`, the compiler makes the step itself and the node that creates its items, `~each.train`. That node
-creates the items `train[0]`, `train[1]`, ..., or `train[0]~2` if it does so for the second time, and barriers between
+For a step `train`, the compiler creates the step itself and the node that creates its items, `~each.train`. That node
+creates the items `train[0]`, `train[1]`, ..., or `train[0]~2` and so on the second time, and barriers before and after
 them. A user's step id contains neither brackets nor `~`.
 """
 
@@ -19,7 +19,10 @@ _ITEM: Final = re.compile(r"(?P<each>[^~\[\]]+)\[(?P<index>[0-9]+)\](?:~(?P<expa
 
 @dataclass(frozen=True, slots=True)
 class ItemName:
-    """The parts of an item's id: its step, its index in the list, and the number of the expansion that created it."""
+    """The parts of an item's id.
+
+    These are its step, its index in the list, and the number of the expansion that created it.
+    """
 
     each: str
     index: int
@@ -51,7 +54,7 @@ def shown_id(node_id: str) -> str:
 
 
 def places_id(step_id: str, expansion: int, shard: int) -> str:
-    """Return the id of the node that hands out places to a share of the items."""
+    """Return the id of a node that hands out places to items."""
     return f"{places_prefix(step_id, expansion)}{shard}"
 
 
@@ -61,7 +64,7 @@ def places_prefix(step_id: str, expansion: int) -> str:
 
 
 def fan_out_id(step_id: str, expansion: int, number: int) -> str:
-    """Return the id of a barrier between the node that creates items and some of them."""
+    """Return the id of a barrier before some of the items."""
     return f"~out.{step_id}~{expansion}.{number}"
 
 

@@ -21,10 +21,11 @@ _LONGEST_SHOWN: Final = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """The items of a step: the elements of one list, or every combination of the elements of several.
+    """The items of a step.
 
-    They are built one at a time, since all of them together may be many times as large as the lists. At most
-    `max_parallel` of them run at the same time; None means no limit.
+    They are the elements of one list, or every combination of the elements of several lists. They are built one at a
+    time, since all of them together may be many times as large as the lists. At most `max_parallel` of them run at the
+    same time; None means no limit.
     """
 
     lists: Mapping[str, Sequence[JsonValue]]
@@ -32,7 +33,7 @@ class Items:
 
     @property
     def count(self) -> int:
-        """The number of items, which may be too large for `len` to return."""
+        """The number of items, which may be too large for `len`."""
         return prod(len(one) for one in self.lists.values())
 
     def texts(self, start: int = 0) -> Iterator[str]:

@@ -1,9 +1,9 @@
-"""The kinds of nodes in a compiled graph, and the tables that define what happens to each.
+"""The kinds of nodes in a compiled graph, defined by tables.
 
 A kind decides three things: what happens to a node whose dependencies have all ended (`decide_release`), what the
 checker does when the node is due, and how the node ends when its run is stopped. To add a kind, add a row.
 
-A step's trigger decides, by the second table, whether it runs given how its dependencies ended. If it runs, its
+A second table defines, for each trigger, whether a step runs given how its dependencies ended. If it runs, its
 condition (`when`) may still skip it; see the coordinator's conditions.py.
 """
 
@@ -145,7 +145,7 @@ def forwards_counts(kind: NodeKind, schema: int) -> bool:
 
 
 class Ended(StrEnum):
-    """The ways in which the dependencies of a node can have ended: the rows of the trigger table."""
+    """How a node's dependencies can have ended: the trigger table's rows."""
 
     # All of them succeeded, or there are no dependencies.
     ALL_SUCCEEDED = "all succeeded"

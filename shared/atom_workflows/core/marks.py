@@ -8,21 +8,21 @@ as skipped by choice. Its immediate effect depends on the states of the run and 
     RUNNING       released, in back-off, or not accepted    ends the step at once
                   waits for dependencies or for its place   ends it once it is released; then no trigger or condition
                                                             is evaluated, and no job is submitted
-                  RUNNING                                   has its job stopped first, then ends it
+                  RUNNING                                   stops its job first, then ends the step
                   is being submitted                        is refused for the moment
-                  has ended                                 is refused: later steps were decided by its outcome
-    has ended     anything but SUCCEEDED                    reopens the run as a retry does, resets the step and what
-                                                            did not succeed after it, and ends it once it is released
+                  has ended                                 is refused: its outcome has affected later steps
+    has ended     anything but SUCCEEDED                    reopens the run as a retry does, resets the step and the
+                                                            unsuccessful steps after it, and ends it once released
 
-So a marked step, like any other, ends only after the steps before it. If one of them failed, that
-failure stands, and fails the run at its end, as if the step had reacted to it.
+So a marked step, like any other, ends only after the steps before it. If one of them failed, that failure stands, and
+the run fails in the end, as if the step had reacted to the failure.
 
 A step with `forEach` that has not begun is marked at the node that would create its items. That node is then skipped,
 and passes the mark on in the same commit.
 
 The mark is stored with the step, and names the round for which it was made. It has no effect in any other round. If the
-run is cancelled or times out before the step has ended as marked, a retry that resets the step makes the mark one for
-its own round, unless a person named the step to run again.
+run is cancelled or times out before the step has ended as marked, a retry that resets the step carries the mark over to
+the new round, unless a person named the step to run again.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Mark(NamedTuple):
     def of(cls, state: StepState, change: UserChange, *, outputs: str = "") -> Mark:
         """Make a mark from the change that a person asks for.
 
-        Its texts are cut to the lengths that a run keeps.
+        Its texts are shortened to the lengths that a run stores.
         """
         (kept,) = with_change((), change)
         return cls(state=state, at=kept.at, actor=kept.actor, why=kept.why, outputs=outputs)
@@ -104,7 +104,7 @@ def read_mark(step: StepRecord) -> Mark | None:
 
 
 def stored_mark(step: StepRecord) -> Mark:
-    """Return the mark that a step's document has, for whichever round it is."""
+    """Return the mark in a step's document, whatever round it is for."""
     assert step.mark is not None  # noqa: S101 (callers have checked)
     known = {name: value for name, value in step.mark.items() if name in Mark._fields}
     return Mark(**{**known, "state": StepState(known["state"])})
@@ -137,7 +137,7 @@ def require_markable(run: RunRecord, *, now: datetime) -> None:
 
 
 def judge_mark(run: RunRecord, step: StepRecord, state: StepState, *, expander: StepRecord | None) -> Effect:
-    """Determine a mark's immediate effect, after `require_markable` allowed it.
+    """Determine a mark's immediate effect, after `require_markable` has allowed it.
 
     `step` is a node that users see. `expander` is the node that creates the items of a step with `forEach`, or of an
     item's step. Raises `MarkError`, or `RunStateError` if the run's state does not allow the mark, or its subclass
@@ -156,7 +156,7 @@ def judge_mark(run: RunRecord, step: StepRecord, state: StepState, *, expander: 
         raise RunStateError(f"run {run.id} is being ended ({run.stop.reason}); mark the step once the run has ended")
     if step.state.is_terminal:
         raise MarkError(
-            f"{_named(step)} is {step.state}, which has decided the steps after it; mark it once the run has ended",
+            f"{_named(step)} is {step.state}, which has affected the steps after it; mark it once the run has ended",
             remedy=Remedy(f"`atom-workflows runs cancel {run.id}` ends it", "a cancel ends it"),
         )
     if step.kind is NodeKind.GATHER:
@@ -167,8 +167,8 @@ def judge_mark(run: RunRecord, step: StepRecord, state: StepState, *, expander: 
 def _judge_loop(step: StepRecord, expander: StepRecord | None) -> Effect:
     if expander is None or expander.state is not StepState.PENDING:
         raise MarkError(
-            f"the items of {_named(step)} have begun; mark single items, such as '{step.id}[0]', or the step once the "
-            "run has ended"
+            f"the items of {_named(step)} have begun; mark individual items, such as '{step.id}[0]', or the step once "
+            "the run has ended"
         )
     return Effect.ENDS if expander.is_released else Effect.WAITS
 
@@ -228,7 +228,7 @@ def _require_nullable(item: StepRecord, gathers: StepRecord | None) -> None:
 
 
 def put_mark(step: StepRecord, mark: Mark, *, now: datetime) -> StepChange:
-    """Mark a step of a RUNNING run, after `judge_mark` allowed it.
+    """Mark a step of a RUNNING run, after `judge_mark` has allowed it.
 
     A step with `forEach` is marked at the node that would create its items.
     """

@@ -1,4 +1,4 @@
-"""Describe steps under way whose jobs may never end, although nothing has failed.
+"""Describe steps under way whose jobs may never end, although nothing failed.
 
 A step does not fail just because its Task Runner is silent or reports a state that the contract does not define, and a
 job that the Task Runner does not know counts as lost only after a minute. Users should learn of such problems earlier.

@@ -1,4 +1,4 @@
-"""The outcomes of attempts: how a job, its submission or its dispatcher ended.
+"""The outcomes of attempts: how jobs, submissions or dispatchers ended.
 
 Polls and submissions turn responses into outcomes, which are sent as events; transitions.py turns them into changes.
 """
@@ -57,7 +57,7 @@ FAILURE_KINDS: Final[Mapping[OutcomeKind, str]] = MappingProxyType(
 """The kinds of failures, in the words that expressions use: `failure.kind`, `step.last.kind`."""
 
 OWN_FAILURES: Final = frozenset(FAILURE_KINDS.values())
-"""The values of `last_kind` of steps that failed by themselves; a stop of the run leaves others."""
+"""The values of `last_kind` in steps that failed by themselves; stopping the run sets other values."""
 
 
 RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT, OutcomeKind.OUTPUTS})
@@ -66,7 +66,7 @@ RETRIED_BY_DEFAULT: Final = frozenset({OutcomeKind.FAILED, OutcomeKind.TIMED_OUT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of one attempt of a step, with the last known state of its job.
+    """The result of a step's attempt, with its job's last known state.
 
     A lost job has been unknown to its Task Runner since `missing_since`. If the dispatcher was lost, `job_id` is empty.
     The outputs are the text of a JSON object (see outputs.py), or `outputs_problem` says why there are none; only an
@@ -151,7 +151,7 @@ def has_succeeded(job_state: str) -> bool:
 
 
 def is_running(job_state: str) -> bool:
-    """Return True if a job in the given state has begun, and not ended."""
+    """Return True if a job in the given state is under way."""
     return _plain_state(job_state) == "RUNNING"
 
 

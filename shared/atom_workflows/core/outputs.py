@@ -1,4 +1,7 @@
-"""The outputs of a job: their limits, which apply wherever outputs are received, and their stored text."""
+"""The outputs of a job: their limits and their stored text.
+
+The limits apply wherever outputs are received.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ _NOT_STORABLE: Final = "its outputs contain half of a surrogate pair, which is n
 
 
 class JobOutputs(NamedTuple):
-    """The outputs that a job returned, as the text of a JSON object.
+    """A job's outputs, as the text of a JSON object.
 
     If they cannot be used, the text is empty, and `problem` is a sentence that says why and what to do. If there are no
     outputs, both are empty.
@@ -64,7 +67,7 @@ def read_outputs(value: Any) -> JobOutputs:
 
 
 def list_undeclared(text: str, declared: Collection[str]) -> str:
-    """Return the names of the outputs that are not declared, separated by commas.
+    """Return the names of undeclared outputs, separated by commas.
 
     `text` is the JSON text of the outputs. Values are never included, and long names and long lists are cut short.
     """

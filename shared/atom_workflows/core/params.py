@@ -1,7 +1,8 @@
-"""The parameters of a run: bind the values given at the start to the workflow's declarations, once and for all.
+"""Bind the values given for a run's parameters to their declarations.
 
-A bound value is JSON and has the parameter's type, however the run was started. Text from the command line is first
-converted to that type (`read_options`); every other source has to send values of the right type.
+Values are bound once and for all when the run starts. A bound value is JSON and has the parameter's type, however the
+run was started. Text from the command line is first converted to that type (`read_options`); every other source has to
+send values of the right type.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _WORDS_SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """The values of all of a run's parameters as JSON, and the names of those that have their default value."""
+    """The values of a run's parameters as JSON, and which are defaults."""
 
     values: Mapping[str, JsonValue]
     defaults: frozenset[str] = frozenset()
@@ -59,7 +60,7 @@ def bind(
     zone: str = "UTC",
     leave_out: Collection[str] = (),
 ) -> Bound:
-    """Bind the given JSON values to the parameters, and fill in the defaults.
+    """Bind the given JSON values to the parameters, and fill in defaults.
 
     `run` holds the values of `run.*` that defaults may read, and `zone` is the workflow's time zone. The parameters in
     `leave_out` are skipped, because problems have already been found in them. Raises InvalidParams with every problem.

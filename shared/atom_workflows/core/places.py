@@ -1,24 +1,24 @@
-"""The places of a step with `maxParallel`: how many of its items may be under way at the same time.
+"""The places of a step with `maxParallel`: its limit on concurrent items.
 
-Items beyond the first `maxParallel` are created with one open dependency more than they have: their place. An item
-gives its place back in the commit that ends it, and the same commit hands the place on: it increments a counter, and
-the counter's new value is the number of the item that the place now belongs to. So no one has to look for a place, no
-lock is taken, and no two writers can hand out the same place. Whoever dies after that commit leaves an item that has a
-place and does not use it, which a redelivery or the audit of its run finds.
+Items beyond the first `maxParallel` are created with one extra open dependency: their place. The commit that ends an
+item also passes its place on: it increments a counter, and the counter's new value is the number of the item to which
+the place now belongs. So no one has to look for a place, no lock is taken, and no two writers can hand out the same
+place. An instance that dies after that commit leaves an item with an unused place, which a redelivery or the run's
+audit finds.
 
-One document bears only so many writes per second, so the places are divided among a few *shards*, each with a counter
-of its own. Each shard also has its share of the items, dealt out in turn:
+One document can take only so many writes per second, so the places are divided among a few *shards*, each with a
+counter of its own. Each shard also has its share of the items, dealt out in turn:
 
     position among the items to run     0  1  2  3  4  5  6  7  8 ...
     shard, if there are two             0  1  0  1  0  1  0  1  0
     number within the shard             0  0  1  1  2  2  3  3  4
 
-A shard hands out its numbers in order, first `places` of them, then one for each item that ends. So a shard always
-satisfies `next == places + ended`, which is what an audit recounts, and no more than `places` of its items are under
-way. If a shard has no more items, its free places are moved to a shard that has, in one commit that changes both.
+A shard hands out its numbers in order: first `places` of them, then one for each item that ends. So a shard always
+satisfies `next == places + ended`, which an audit verifies, and no more than `places` of its items are under way. If a
+shard has no more items, its free places are moved to a shard that does, in one commit that changes both.
 
-An item keeps its place during the back-off between its attempts. So there is one rule, no item has to queue twice, and
-an item that has begun also ends as soon as it can.
+An item keeps its place while it backs off between attempts. This keeps the rule simple: no item queues twice, and an
+item that has begun ends as soon as it can.
 
 A retry deals out the items that run again in the same way.
 """
@@ -44,7 +44,7 @@ _DIGITS: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """A share of the places of a step, and of the items that wait for them.
+    """A share of a step's places and of the items awaiting them.
 
     Each value is stored in a separate numeric field, because a commit returns the new value of every number that it
     increments, even by 0. So the commit that passes on a place also returns the current values of all the others.
@@ -68,12 +68,12 @@ class Shard:
 
     @property
     def is_stopped(self) -> bool:
-        """True if too many items failed, so that the waiting ones will not run."""
+        """True if too many items failed for the waiting ones to run."""
         return self.stopped == self.retries + 1
 
     @property
     def free(self) -> int:
-        """The number of places that no item holds because all items of the shard have already been given one."""
+        """The number of free places, once every item has been given one."""
         return min(self.places, max(0, self.next - self.size))
 
     @property
@@ -100,7 +100,10 @@ class Shard:
         return retries == self.retries and not self.is_stopped and number < self.next
 
     def position(self, number: int) -> int:
-        """Return the position, among all items to run, of the item with the given number in this shard."""
+        """Return the position of this shard's item among all items to run.
+
+        `number` is the item's number within the shard.
+        """
         return self.number + number * self.shards
 
 

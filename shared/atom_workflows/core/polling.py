@@ -1,4 +1,4 @@
-"""Turn the result of polling a job into a change to its step.
+"""Turn the result of a poll into a change to the step.
 
 A poll has four possible results: the job ended (an `Outcome`, see outcomes.py), it is still running, the Task Runner
 does not know it, or the call failed. A failed call says nothing about the job: it is repeated with back-off, and never
@@ -72,7 +72,7 @@ def record_progress(  # noqa: PLR0913 (the fields of a response, for which the c
     """Record the progress of a job that has not ended.
 
     Returns None if the response contains nothing new, so that nothing is written. A changed message alone is ignored.
-    Of the addresses of the job's log, and of the times at which the job was RUNNING, only the first is recorded.
+    Only the first log address and the first time at which the job was RUNNING are recorded.
     """
     learnt: dict[str, Any] = {"notifies": True} if notifies and not step.notifies else {}
     if logs_url and not step.logs_url:

@@ -1,4 +1,4 @@
-"""What expressions read: the paths in them, the steps behind these, and the constants of their run.
+"""What expressions read: paths, the steps behind them, and run constants.
 
 The `expressions` package is imported only when there is an expression.
 """
@@ -24,7 +24,7 @@ ITEM_ROOTS: Final = frozenset({"item", "index"})
 
 
 class Reads(NamedTuple):
-    """The steps whose outputs an expression reads, and the steps whose state or message it reads."""
+    """The steps that an expression reads, grouped by what it reads."""
 
     outputs: frozenset[str] = frozenset()
     records: frozenset[str] = frozenset()
@@ -57,7 +57,7 @@ def reads_of(texts: Sequence[Condition | Template]) -> Reads:
 
 
 def require_readable(size: int) -> None:
-    """Raise `ExpressionError` if the outputs that expressions read are larger than allowed in total."""
+    """Raise `ExpressionError` if the outputs read are too large in total."""
     if size > MAX_READ_BYTES:
         said = f"the outputs that its expressions read are more than {MAX_READ_BYTES:,} bytes in total"
         raise EvaluationError(said, at=0, suggestion="return less from each step, and put large values into files")
@@ -131,9 +131,10 @@ def zone_of(constants: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constants:
-    """The values of a run that do not change once it has started, keyed by root (`params`, `run`, `env`) and name.
+    """The values of a run that do not change after its start.
 
-    `types` has the same shape and holds the notation of each value's type.
+    They are keyed by root (`params`, `run`, `env`) and name. `types` has the same shape and holds the notation of each
+    value's type.
     """
 
     values: Mapping[str, Mapping[str, JsonValue]]
@@ -165,7 +166,7 @@ class Constants:
 
 
 def select_constants(stored: Mapping[str, Any], texts: Sequence[Condition | Template]) -> dict[str, Any]:
-    """Return the part of a step's constants that these expressions read, with the time zone."""
+    """Return the constants that these expressions read, with the time zone."""
     constants = Constants(values=stored.get("values", {}), types=stored.get("types", {}), zone=zone_of(stored))
     return constants.read_by(texts, reads_times=True)
 

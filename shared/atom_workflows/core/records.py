@@ -1,7 +1,7 @@
-"""A run and a step at a given moment: the contents of their documents, as values.
+"""The contents of run and step documents at a given moment.
 
 A change is a new value or a set of named fields, never a mutation. step_documents.py and run_documents.py convert these
-to and from stored fields, which have the same names.
+values to and from stored fields, which have the same names.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """A step's limits: the timeout of each attempt, its retries, and what to do if its job is lost."""
+    """A step's limits: attempt timeout, retries, and the response to lost jobs."""
 
     timeout: timedelta
     retry: RetryPolicy
@@ -45,10 +45,11 @@ class Policies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """How to compute the items of a step with `forEach`, and what they have in common besides their task.
+    """How to compute the items of a step with `forEach`.
 
-    It is stored with the node that creates the items. `lists` and `max_parallel` are as in `workflow.ForEach`, `when`
-    is the step's condition if it is decided for each item, and `item_type` is the notation of the items' type.
+    It also holds what the items have in common besides their task. It is stored with the node that creates the items.
+    `lists` and `max_parallel` are as in `workflow.ForEach`, `when` is the step's condition if it is decided for each
+    item, and `item_type` is the notation of the items' type.
     """
 
     lists: Mapping[str, Sequence[JsonValue] | Template]
@@ -234,12 +235,15 @@ class StepRecord:
 
     @property
     def forwards_counts(self) -> bool:
-        """True for an internal barrier that passes on its own counters instead of its state."""
+        """True for an internal barrier that passes on counters, not its state."""
         return forwards_counts(self.kind, self.schema)
 
     @property
     def release(self) -> Release:
-        """What happens to the step next: WAIT unless it is released and no dispatcher has taken it yet."""
+        """What happens to the step next.
+
+        This is WAIT unless the step is released and no dispatcher has taken it yet.
+        """
         if self.state is not StepState.PENDING or self.remaining > 0:
             return Release.WAIT
         counters = Counters(self.remaining, self.unsuccessful, self.skipped, self.total)
@@ -250,7 +254,7 @@ class StepRecord:
         return decide_release(self.kind, counters, self.trigger)
 
     def release_after(self, unsuccessful: int, skipped: int, total: int) -> Release:
-        """Return what will happen to the step once its only open dependency adds these counters.
+        """Return what happens once the step's only open dependency adds these counters.
 
         Returns WAIT for a marked step, which has to be read first.
         """
@@ -268,7 +272,7 @@ class StepRecord:
     def has_open_mark(self) -> bool:
         """True if a mark of the step has not taken effect.
 
-        A stop of the run may have ended the step first, or the run before the mark's round could reset the step.
+        A stop may have ended the step first, or have ended the run before the mark's round could reset the step.
         """
         if self.mark is None or self.state is StepState.SUCCEEDED or self.by_choice:
             return False
@@ -276,28 +280,34 @@ class StepRecord:
 
     @property
     def awaits_place(self) -> bool:
-        """True for an item that cannot run before it is given a place (see places.py)."""
+        """True for an item still waiting for a place (see places.py)."""
         return bool(self.waits_at) and self.state is StepState.PENDING
 
     @property
     def awaits_condition(self) -> bool:
-        """True if the step would run now, but its condition has not been evaluated yet."""
+        """True if only the step's unevaluated condition keeps it from running."""
         return self.when is not None and not self.is_marked and self.release in {Release.CLAIM, Release.SUCCEED}
 
     @property
     def may_be_idle(self) -> bool:
-        """True if the step would run under `finally` although every step that it depends on was skipped by choice."""
+        """True if a step under `finally` would run after skipped steps only.
+
+        Every step that it depends on was skipped by choice.
+        """
         runs_anyway = self.phase is Phase.FINALLY and self.trigger is Trigger.ALWAYS and self.is_released
         return runs_anyway and not self.is_marked and 0 < self.total <= self.skipped
 
     @property
     def fails_run(self) -> bool:
-        """True if the run fails because of an earlier step, even if another step reacted to the failure."""
+        """True if an earlier step's failure makes the run fail.
+
+        This holds even if another step reacted to the failure.
+        """
         return bool(self.unsuccessful or self.stained)
 
     @property
     def is_released(self) -> bool:
-        """True if every dependency is terminal and no dispatcher has taken the step yet."""
+        """True if all dependencies have ended and no dispatcher has the step."""
         return self.release is not Release.WAIT
 
     @property
@@ -312,17 +322,17 @@ class StepRecord:
 
     @property
     def is_unsure(self) -> bool:
-        """True if a submission of this attempt may have started a job whose id is unknown."""
+        """True if this attempt may have started a job of unknown id."""
         return self.attempt > 0 and self.unsure_attempt == self.attempt
 
     @property
     def being_stopped_for(self) -> str:
-        """The reason for stopping the job of the current attempt (`StopFor`), or "" if it is not being stopped."""
+        """Why the current attempt's job is being stopped (`StopFor`), or ""."""
         return self.stop_for if self.state is StepState.RUNNING and self.stop_attempt == self.attempt else ""
 
     @property
     def is_stop_over(self) -> bool:
-        """True if the step's job was to be stopped, and there is nothing left to wait for."""
+        """True if the wait for the step's job to stop is over."""
         return bool(self.being_stopped_for) and self.stop_stage == StopStage.OVER
 
     @property
@@ -337,7 +347,7 @@ class StepRecord:
 
     @property
     def awaits_earlier(self) -> bool:
-        """True if the attempt must wait until the jobs of earlier attempts have ended."""
+        """True if the attempt must wait for earlier attempts' jobs to end."""
         return self.state is StepState.DISPATCHING and bool(self.leftovers or self.unresolved)
 
 
@@ -372,7 +382,7 @@ class StopKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """A request to close a run: its open steps are ended first, then the run itself."""
+    """A request to close a run, after ending its open steps."""
 
     kind: StopKind
     reason: str
@@ -462,7 +472,7 @@ class RunRecord:
 
     @property
     def stop_reason(self) -> str | None:
-        """The reason why the run or its main part was last stopped, or None."""
+        """Why the run or its main part was last stopped, or None."""
         if self.stop is not None:
             return self.stop.reason
         # Once the steps under `finally` have begun, this is all that is left of a stop of the main part.
@@ -470,7 +480,7 @@ class RunRecord:
 
     @property
     def runs_finally(self) -> bool:
-        """True if steps under `finally` will run once the main part has ended or been stopped."""
+        """True if steps under `finally` will run after the main part."""
         if self.finally_timeout is None or self.main_state is not None or self.state is not RunState.RUNNING:
             return False
         return self.stop is None or not (self.stop.now or self.stop.kind is StopKind.FAIL)

@@ -1,10 +1,10 @@
-"""Decide whether a run can be retried, and choose the steps to run again.
+"""Decide whether a run can be retried, and which steps run again.
 
 The steps to run again are those that failed or were cancelled without being tolerated, those that were blocked or
 stopped, and all steps after them: a step that reacted to a failure is reconsidered, even if it succeeded. Steps that
 were skipped by choice or tolerated are kept, like those that succeeded, unless they come after a step that runs again.
 
-Items of a step with `forEach` are treated like that only if the step itself is run again: if it succeeded, it tolerates
+Items of a step with `forEach` are treated this way only if the step itself runs again: if it succeeded, it tolerates
 the failures of its items. If its list may have changed, all of its items are created again, and the old ones stay as
 they are; see expansion.py.
 """
@@ -80,7 +80,7 @@ def steps_to_rerun(steps: Mapping[str, StepRecord], *, retries: int, selection: 
 
 
 def find_unsuccessful(steps: Mapping[str, StepRecord], *, retries: int = -1) -> set[str]:
-    """Return the steps that do not keep their result, whatever happens to those before them.
+    """Return the steps that lose their result regardless of earlier steps.
 
     Steps that the retry with this number has already reset are included.
     """

@@ -1,7 +1,8 @@
-"""Compute `expire_at`, the date after which the store's TTL policies delete a run's documents.
+"""Compute `expire_at`, the date after which a run's documents are deleted.
 
-All of a run's documents have the same date, and the date of the run's own document is renewed last, so no other
-document is deleted while the run exists. `keep` is how long the deployment keeps runs (`WORKFLOW_KEEP_RUNS_SEC`).
+The store's TTL policies delete them. All of a run's documents have the same date, and the date of the run's own
+document is renewed last, so no other document is deleted while the run exists. `keep` is how long the deployment keeps
+runs (`WORKFLOW_KEEP_RUNS_SEC`).
 """
 
 from __future__ import annotations

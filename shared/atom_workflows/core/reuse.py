@@ -1,13 +1,13 @@
-"""Judge which steps of an ended run a new run can keep, whose file or parameters were edited.
+"""Decide which steps of an ended run a new run can keep.
 
-A step is kept if it succeeded, what it runs and the values that it reads are unchanged, and every step before it is
-kept. A step that was skipped by choice is kept in the same way, since it would be skipped again. If edited dependencies
-let a step's trigger decide otherwise, it is decided again. The steps under `finally` always run again, because they
-follow the whole run.
+The file or parameters of the new run were edited. A step is kept if it succeeded, what it runs and the values that it
+reads are unchanged, and every step before it is kept. A step that was skipped by choice is kept in the same way, since
+it would be skipped again. If edited dependencies change what a step's trigger decides, the step is not kept. The steps
+under `finally` always run again, because they follow the whole run.
 
-Two nodes are compared by what the store holds of the earlier one and what it would hold of the other: the new file is
-compiled for the earlier run, with its id and its times, so that these are no differences. Only digests are kept of
-each, since a run has up to 10,000 steps, and each task may take up 64 KB. What counts:
+Two nodes are compared by what the store holds for the earlier one and would hold for the other: the new file is
+compiled with the earlier run's id and times, so that these do not count as differences. Only digests of each node are
+kept in memory, since a run has up to 10,000 steps, and each task may be 64 KB in size. What counts:
 
     runs the step again                                    changes nothing
     ---------------------------------------------------   -----------------------------------------------------------
@@ -15,8 +15,8 @@ each, since a run has up to 10,000 steps, and each task may take up 64 KB. What 
     `when`, `trigger`                                      `timeout`, `retry`, `onLost`, `allowFailure`, descriptions
     the declared outputs                                   the order of the file, comments, and the spelling of YAML
     the lists of a loop and its `tolerate`                 `maxParallel`
-    the values of params, env and run that it reads        `run.id` and `run.createdAt`, and values that others read
-    a step that it newly depends on                        a dependency on a step that was before it anyway, or one less
+    the values of params, env and run that it reads        `run.id`, `run.createdAt`, and values that it does not read
+    a step that it newly depends on                        a removed dependency, or one on a step already before it
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def require_reusable(run: RunRecord, *, now: datetime) -> None:
 def require_no_other(run: RunRecord, relatives: Iterable[RunRecord]) -> None:
     """Raise `RunStateError` if a relative of this run is open.
 
-    Relatives are the run that it repairs, other repairs of that run, and its own. They stand for the same scheduled
-    time, and would run the same steps at once, with jobs that write to the same places.
+    Relatives are the run that this one repairs, other repairs of that run, and repairs of this one. They belong to the
+    same scheduled time, and would run the same steps at the same time, with jobs that write to the same places.
     """
     for other in relatives:
         if not other.state.is_terminal:
@@ -107,7 +107,7 @@ _TASK_FIELDS: Final[Mapping[str, Part]] = {
 
 
 class Facts(NamedTuple):
-    """The facts about a node that are compared; its task itself is not included."""
+    """The facts about a node that are compared, without its task."""
 
     kind: NodeKind
     state: StepState
@@ -186,7 +186,10 @@ _encode: Final = json.JSONEncoder(sort_keys=True).encode
 
 
 def _digest(value: Any) -> str:
-    """Return a short string that is equal for equal values: the value itself as JSON if that is short."""
+    """Return a short string that is equal for equal values.
+
+    It is the value itself as JSON if that is short.
+    """
     text = _encode(value)
     return text if len(text) <= _DIGEST_LENGTH else _hash(text)
 
@@ -196,7 +199,7 @@ def _hash(text: str) -> str:
 
 
 def changed_values(earlier: RunRecord, planned: RunRecord) -> frozenset[tuple[str, str]]:
-    """Return the values that differ between two runs, as pairs of root and name.
+    """Return the root and name of each value that differs between runs.
 
     `planned` has the id and the creation time of the earlier run. Values of the environment that only one of the runs
     has are left out, since a run stores only those that its file reads.
@@ -227,7 +230,10 @@ class What(StrEnum):
 
 
 class Choice(NamedTuple):
-    """What happens to a step, and why: the end of a sentence, or "" for a step that is simply kept."""
+    """What happens to a step, and why.
+
+    The reason is the end of a sentence, or "" for a step that is simply kept.
+    """
 
     step_id: str
     what: What
@@ -236,10 +242,11 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgment:
-    """The choice for each step in the order of the new file, followed by the steps that it no longer has.
+    """The choice for each step, in the order of the new file.
 
-    `skipped` are those of the kept steps that were skipped by choice. `changed` are the values that differ.
-    `finally_differs` is True if a step under `finally`, which runs in any case, would do something else.
+    Steps that are no longer in the file come last. `skipped` are the kept steps that were skipped by choice. `changed`
+    are the values that differ. `finally_differs` is True if a step under `finally`, which runs in any case, would do
+    something else.
     """
 
     choices: tuple[Choice, ...]
@@ -266,7 +273,7 @@ def judge(
     workflow: Workflow,
     changed: frozenset[tuple[str, str]],
 ) -> Judgment:
-    """Decide for each step whether it is kept, and give the first reason why it is not.
+    """Decide whether each step is kept; if not, give the first reason.
 
     `earlier` are the nodes of the ended run, and `planned` those that the new file would have given it. `changed` are
     the values that differ between the runs.
@@ -341,9 +348,9 @@ def _why_different(
     if edited := [part.value for part in Part if part in differing and part is not Part.VALUES]:
         return f"its {_listed(edited)} changed"
     if differing:
-        return "the values that it reads now have different types or another time zone"
+        return "the types or the time zone of the values that it reads have changed"
     if before is not None and any(before.gathers.get(name) != of for name, of in after.gathers.items()):
-        return "some outputs of its items are read now but were not before"
+        return "some outputs of its items are now read but were not before"
     return ""
 
 
@@ -378,9 +385,10 @@ def _listed(words: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class _EarlierEdges:
-    """The earlier graph; the nodes before each node are computed when first needed.
+    """The earlier graph.
 
-    Each is one bit of a number, since 10,000 sets of up to 10,000 names would not fit into a function's memory.
+    The nodes before each node are computed when first needed, as a number with one bit for each of them, since 10,000
+    sets of up to 10,000 names would not fit into a function's memory.
     """
 
     nodes: Mapping[str, Facts]
@@ -395,7 +403,7 @@ class _EarlierEdges:
         first = expander_id(step.id) if expander_id(step.id) in self.nodes else step.id
         for need in step.depends_on:
             if need not in self.nodes[first].depends_on and not self._is_before(need, first):
-                return f"it depends on {need} now"
+                return f"it now depends on {need}"
         return ""
 
     def _is_before(self, need: str, step_id: str) -> bool:
@@ -414,7 +422,7 @@ class _EarlierEdges:
 
 
 def nothing_differs(judgment: Judgment, workflow: Workflow, earlier: RunRecord, planned: RunRecord) -> bool:
-    """Return True if the new run would only repeat what the earlier one did.
+    """Return True if the new run would only repeat the earlier one.
 
     A run that did not succeed although all of its steps did, for example because its outputs could not be computed, can
     be repaired by a file in which no step has changed.
@@ -427,7 +435,7 @@ def nothing_differs(judgment: Judgment, workflow: Workflow, earlier: RunRecord, 
 
 
 def kept_nodes(nodes: Mapping[str, Node], kept: frozenset[str]) -> frozenset[str]:
-    """Return all nodes of a compiled graph that are kept if these steps are.
+    """Return all compiled nodes that are kept if these steps are.
 
     A barrier that the compiler added is kept if everything that it stands for is.
     """

@@ -1,4 +1,7 @@
-"""Derive run ids: the same trigger always gives the same id, so a repeated start does not start a second run."""
+"""Derive run ids: the same trigger always gives the same id.
+
+So a repeated start does not start a second run.
+"""
 
 from __future__ import annotations
 

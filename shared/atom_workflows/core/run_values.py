@@ -1,7 +1,7 @@
-"""The values of a run that expressions can read: its parameters, `run.*` and `env.*`.
+"""The values of a run that expressions can read.
 
-They are fixed when the run starts, so each step stores the values that its expressions read, and the run's document
-need not be read again.
+These are its parameters, `run.*` and `env.*`. They are fixed when the run starts, so each step stores the values that
+its expressions read, and the run's document need not be read again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENV_PREFIX: Final = "WORKFLOW_ENV_"
 """The prefix of the deployment's environment variables that files can read as `env.NAME`."""
 
 UNUSED_PARAMS: Final = "params were given, but the file declares none; they are stored but not used"
-"""The warning about params for a workflow without `params`, which accepts any."""
+"""The warning about params given to a workflow that declares none and so accepts any."""
 
 RUN_TYPES: Final[Mapping[str, Any]] = {
     "id": "text",
@@ -39,7 +39,7 @@ RUN_TYPES: Final[Mapping[str, Any]] = {
 
 
 def bind_run(run: RunRecord, workflow: Workflow, env: Mapping[str, str]) -> RunRecord:
-    """Bind a new run's parameters, and pin the environment values that it reads.
+    """Bind a new run's parameters, and pin the environment values it reads.
 
     Raises `InvalidParams` with every problem.
     """

@@ -1,4 +1,4 @@
-"""The schedules of a workflow file: which instants are to be started, decided as values.
+"""Decide which scheduled times of a workflow file to start.
 
 All schedules of a file are one value in one document, so that one guarded commit replaces, pauses or ends them.
 
@@ -6,8 +6,8 @@ All schedules of a file are one value in one document, so that one guarded commi
 
 Each schedule has a cursor, `after`: every instant up to it is settled, that is, started or dropped for good. `fire`
 moves the cursor and pins what it decided in the same commit. If the instance dies before these instants are published,
-they are published by the next, whatever the time is then and whatever was uploaded meanwhile. Starting an instant twice
-starts one run, since the run's id is derived from the schedule and the instant.
+the next instance publishes them, regardless of the time and of any uploads in between. Starting an instant twice starts
+one run, since the run's id is derived from the schedule and the instant.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
-    """A run to be started, with everything that it needs from the schedule."""
+    """A run to start, with everything that it needs from the schedule."""
 
     schedule_id: str
     cron: str
@@ -121,7 +121,7 @@ class FileSchedules:
 
     @property
     def due_at(self) -> datetime | None:
-        """The time at which the next action is due; None if there is none."""
+        """The time at which the next action is due, or None."""
         if self.firing:
             return min(one.at for one in self.firing)
         times = [at for at, _ in self.next_instants()] + [one.due_at for one in self.watches]
@@ -129,7 +129,7 @@ class FileSchedules:
 
 
 def file_id(path: str) -> str:
-    """Return the id of the document that holds the schedules of a file."""
+    """Return the id of the document that holds a file's schedules."""
     return run_id_for(path, "schedules")
 
 
@@ -339,5 +339,5 @@ def late_at_of(deadline: Deadline | None, scheduled_at: datetime, zone: str) -> 
     seconds = timedelta(seconds=deadline.at.second)
     found = calendar.after(scheduled_at - seconds)
     if found is None:  # pragma: no cover  (every day has such a time)
-        raise ValueError(f"{deadline.at} never comes in {find_zone(zone)}")
+        raise ValueError(f"{deadline.at} never occurs in {find_zone(zone)}")
     return found + seconds

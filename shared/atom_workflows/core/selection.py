@@ -1,21 +1,21 @@
-"""Choose what a retry runs again by the steps that a person named.
+"""Decide what a retry runs again when a person names steps.
 
-Without a selection, a retry runs what did not succeed (see rerun.py). A selection says otherwise. The commit that
-reopens the run stores it, so that a retry that dies is continued with the same choice:
+Without a selection, a retry runs what did not succeed (see rerun.py). A selection changes this. It is stored by the
+commit that reopens the run, so that an interrupted retry continues with the same choice:
 
 - *from* a step: the step and everything after it runs again, whatever their states.
-- *only* a step: the step runs again, and of what comes after it, what did not succeed, or did so in reaction to a
-  failure. Any other step is left as it is, with the outputs that it returned, even if those of the step before it will
-  differ.
-- *failed*: also what a retry without a selection would run again.
+- *only* a step: the step runs again, along with every step after it that did not succeed, or that succeeded in reaction
+  to a failure. All other steps are kept, with the outputs that they returned, even if the outputs of the steps before
+  them change.
+- *failed*: everything that a retry without a selection would run again also runs again.
 
-What is not chosen keeps its state. If it did not succeed, the run fails again.
+Steps that are not chosen keep their state. If one of them did not succeed, the run fails again.
 
-A step that is left as it is does not wait for the step before it, so neither would anything behind it, not even the
-run's end. Therefore the end (or the end of the main part) is made a dependent of each node that runs again before such
-steps only (`open_before_kept`). That edge remains, as a failure of such a node has to fail the run in later rounds,
+A kept step does not wait for the step before it, so nothing after it would wait either, not even the run's end.
+Therefore, the end (or the end of the main part) is made a dependent of each node that runs again and has only kept
+dependents (`open_before_kept`). This edge remains, since a failure of that node has to fail the run in later rounds,
 too. No step gets such an edge, since its trigger would count a dependency that it does not have. So a selection is
-refused in which a step runs again behind one that is left as it is behind one that runs again.
+refused if a kept step lies between two steps that run again.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _ALWAYS_AGAIN: Final = frozenset({NodeKind.INTERNAL, NodeKind.GATHER, NodeKind.M
 
 
 class Selection(NamedTuple):
-    """The ids of the nodes that a person chose: steps, the expanders of steps with `forEach`, and items.
+    """The ids of the nodes that a person chose.
 
-    `settled` are the steps with `forEach` that succeeded, but of which some items were chosen: `failed` does not apply
-    to the failures that these steps tolerated.
+    The nodes are steps, the expanders of steps with `forEach`, and items. `settled` are the steps with `forEach` that
+    succeeded, but of which some items were chosen: `failed` does not apply to the failures that these steps tolerated.
     """
 
     first: tuple[str, ...] = ()
@@ -69,8 +69,8 @@ def select(
 ) -> Selection | None:
     """Return the selection that corresponds to the names a person gave.
 
-    `steps` are all nodes of the run's graph. A name is a step's id, or an item's as users see it. Returns None if there
-    are no names, since a retry without names does what `failed` says anyway. Raises `SelectionError`.
+    `steps` are all nodes of the run's graph. A name is a step's id, or an item's id as shown to users. Returns None if
+    there are no names, since a retry without names does what `failed` asks for anyway. Raises `SelectionError`.
     """
     if not first and not only:
         return None
@@ -88,7 +88,7 @@ def select_marked(steps: Mapping[str, StepRecord], *, node_id: str) -> Selection
     The node is reset, and so are the nodes after it that did not succeed. Raises `SelectionError`.
     """
     if node_id not in steps:
-        raise SelectionError(f"there is no step {shown_id(node_id)} that could be marked", shown_id(node_id))
+        raise SelectionError(f"no step {shown_id(node_id)} can be marked", shown_id(node_id))
     return _require_possible(steps, Selection(only=(node_id,)))
 
 
@@ -101,8 +101,8 @@ def _require_possible(steps: Mapping[str, StepRecord], found: Selection) -> Sele
     known = sum(len(steps[end].depends_on) for end in (END_ID, MAIN_END_ID) if end in steps)
     if edges and len(edges) + known > MAX_EDGES:
         raise SelectionError(
-            "too many of the steps that would run again come before only steps that would not; "
-            "with --from, name the first step that is to run"
+            "too many of the steps that would run again are followed only by steps that would not; "
+            "with --from, name the first step to run again"
         )
     return found
 
@@ -115,15 +115,15 @@ def _find(steps: Mapping[str, StepRecord], name: str) -> str:
         items = (step for step in steps.values() if step.each == item.each and step.kind is NodeKind.ITEM)
         found = next((step for step in items if step.index == item.index and shown_id(step.id) == name), None)
         if expander is None or found is None:
-            raise SelectionError(f"there is no item {name} that could run again", name)
+            raise SelectionError(f"no item {name} can run again", name)
         return found.id
     if is_internal(name) or name not in steps:
-        raise SelectionError(f"there is no step {name} that could run again", name)
+        raise SelectionError(f"no step {name} can run again", name)
     return expander_id(name) if steps[name].kind is NodeKind.GATHER else name
 
 
 def choose(steps: Mapping[str, StepRecord], selection: Selection, *, retries: int) -> set[str]:
-    """Return the nodes that run again, including items that will be created anew.
+    """Return the nodes that run again, including items to be created anew.
 
     The result does not depend on how many of them retry number `retries` has already reset.
     """
@@ -152,7 +152,7 @@ def choose(steps: Mapping[str, StepRecord], selection: Selection, *, retries: in
 
 
 def _follows(steps: Mapping[str, StepRecord], step: StepRecord) -> bool:
-    """Return True if the node runs again because one that it depends on does."""
+    """Return True if the node runs again because a dependency does."""
     # The items of a loop belong to it, so the node that creates them is left alone if the loop succeeded.
     of_loop = steps.get(step.each, step) if step.kind is NodeKind.EXPAND else step
     return step.kind in _ALWAYS_AGAIN or of_loop.state is not StepState.SUCCEEDED or step.fails_run
@@ -174,7 +174,7 @@ def open_before_kept(
 
 
 def _is_kept(steps: Mapping[str, StepRecord], again: Collection[str], step_id: str) -> bool:
-    """Return True unless the node runs again, or belongs to items that are created anew."""
+    """Return True unless the node runs again or is created anew."""
     return step_id not in again and not (is_item_node(steps[step_id]) and expander_id(steps[step_id].each) in again)
 
 
@@ -183,7 +183,7 @@ def _require_in_order(
     below: Mapping[str, Collection[str]],
     again: Collection[str],
 ) -> None:
-    """Refuse a selection in which a step that is kept lies between two that run again."""
+    """Refuse to keep a step that lies between two that run again."""
     between, behind = set[str](), set[str]()
     pending = [name for one in again if one in steps for name in below[one] if _is_kept(steps, again, name)]
     while pending:
@@ -220,7 +220,7 @@ def _explain_order(
     )
     return (
         f"{_shown(steps, behind)} would run again, and so would {first}, which comes before it; but {middle} between "
-        f"them would be kept. Name what is between them as well, use --from {first}, or retry one after the other"
+        f"them would be kept. Name those in between as well, use --from {first}, or retry one after the other"
     )
 
 

@@ -1,7 +1,7 @@
-"""The states of runs and steps, and the only tables that define the transitions between them.
+"""The states of runs and steps, and the transitions between them.
 
-Looking up a missing row raises an error: nothing else in the code decides which changes of state are allowed. The
-diagrams in ARCHITECTURE.md are generated from these tables.
+Only the tables here define the transitions. Looking up a missing row raises an error: nothing else in the code decides
+which changes of state are allowed. The diagrams in ARCHITECTURE.md are generated from these tables.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StepState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """True if the step has ended; only a retry of the run can reopen it."""
+        """True if the step has ended; only a retry can reopen it."""
         return self in TERMINAL_STEP_STATES
 
 

@@ -13,25 +13,24 @@ A job is stopped in four situations:
 
 The id of an earlier attempt's job may be unknown: its dispatcher died, or is still waiting for an answer while a user
 has cancelled and retried the run, or the answer was lost. Such an attempt is `unresolved`, and its job is looked up by
-its key. Jobs that are known are stopped first, and unresolved attempts are taken one after the other.
+its key. Known jobs are stopped first; then unresolved attempts are handled one after the other.
 
-If there is no such job, a dispatcher may still submit it, but only during its lease, which began before
-the attempt ended (`unresolved_since`). Once even the last job that it could have started would be listed
-(`MISSING_GRACE`), "none" is final. Until then, `onLost` decides. `retry` takes the key away from that dispatcher by
-submitting the earlier attempt: a Task Runner that honors keys starts a job, which is stopped at once, and no late
-submission can start another. `fail` waits.
+If there is no such job, a dispatcher may still submit it, but only during its lease, which began before the attempt
+ended (`unresolved_since`). Once enough time has passed for even the last job that it could have started to be listed
+(`MISSING_GRACE`), the answer "none" is final. Until then, `onLost` decides. `retry` takes the key away from that
+dispatcher by submitting the earlier attempt: a Task Runner that honors keys starts a job, which is stopped at once, and
+no late submission can start another. `fail` waits.
 
 A Task Runner that cannot look up keys answers such a submission with the job that it has already started, or starts
 one, which is stopped at once. With `onLost: fail`, this happens only after the lease: a user retried the run, so
 another submission is allowed, but a report from the dispatcher, if it is still alive, makes it unnecessary.
 
-An answer that there is no such job is not believed at once: a Task Runner may be slow to list a new job (see
+An answer that there is no such job is not trusted at once: a Task Runner may be slow to list a new job (see
 polling.py).
 
 Stopping is best effort. Each wait is bounded, whatever the Task Runner does: after `stop_timeout`, the step fails if
-the Task Runner had accepted the request, because another attempt would run beside the job; otherwise, the step goes on
-as if the Task Runner could not stop jobs. A marked step then ends, and its job is listed as one that may still
-run.
+the Task Runner had accepted the request, because another attempt would run alongside the job; otherwise, the step goes
+on as if the Task Runner could not stop jobs. A marked step then ends, and its job is listed as one that may still run.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class JobFate(StrEnum):
 
 
 class KeyLookup(StrEnum):
-    """The possible results of looking up the job of an earlier attempt by its key."""
+    """The possible results of looking up an earlier attempt's job by key."""
 
     FOUND = "found"
     # There is no such job, unless it is too new to be listed or a submission that is still on its way starts one.
@@ -108,7 +107,7 @@ def stop_after_timeout(step: StepRecord, *, now: datetime) -> StepChange:
 
 
 def stop_with_run(step: StepRecord, stop: Stop, *, now: datetime) -> StepChange | None:
-    """Begin to stop the job of a step whose run is being closed.
+    """Begin to stop a step's job because its run is being closed.
 
     Returns None if the step is to be ended now: it has no job, or its job has stopped or has had enough time to stop.
     """
@@ -125,7 +124,7 @@ def stop_for_mark(step: StepRecord, reason: str, *, now: datetime) -> StepChange
 
 
 def waits_for_stop(step: StepRecord, *, now: datetime) -> bool:
-    """Return True if the end of the step's run has to wait for the step's job."""
+    """Return True if the run's end must wait for the step's job."""
     if step.being_stopped_for != StopFor.RUN or step.is_stop_over or step.stop_since is None:
         return False
     # The clock that set the time may be ahead.
@@ -162,7 +161,7 @@ def was_stopped(step: StepRecord, run: RunRecord) -> bool:
 
 
 def is_close_late(step: StepRecord, *, now: datetime) -> bool:
-    """Return True if closing the step's run should have ended the step by now."""
+    """Return True if closing the run should have ended the step."""
     return step.being_stopped_for == StopFor.RUN and now - (step.stop_since or now) > RUN_WAIT
 
 
@@ -202,7 +201,7 @@ def _may_be_too_new(step: StepRecord, now: datetime) -> bool:
 
 
 def was_accepted(step: StepRecord) -> bool:
-    """Return True if the Task Runner has accepted the request to stop the job that the step waits for."""
+    """Return True if the request to stop the awaited job was accepted."""
     return step.stop_attempt == step.attempt and step.stop_stage == StopStage.ACCEPTED
 
 
@@ -356,7 +355,7 @@ def _begin_next_wait(now: datetime) -> dict[str, Any]:
 
 
 def record_orphan(step: StepRecord, attempt: int, job_id: str) -> dict[str, Any]:
-    """Return the fields that record the job of an attempt that has ended."""
+    """Return the fields that record the job of an ended attempt."""
     fields: dict[str, Any] = {"leftovers": _with_job(step, job_id)}
     if step.unsure_attempt == attempt:
         fields["unsure_attempt"] = 0

@@ -1,4 +1,4 @@
-"""Decide when an attempt has exceeded its step's timeout, or was lost along with its dispatcher.
+"""Decide when an attempt has timed out, or its dispatcher is lost.
 
 A job may have ended in time even if no poll has shown this: a poll can be late, and the last poll before the deadline
 always comes a few seconds early. So a job whose time is up is polled once more, and the response decides. If there is
@@ -55,7 +55,7 @@ def end_dispatch(step: StepRecord, *, now: datetime) -> Outcome | None:
 
 
 def ended_by_time_limit(step: StepRecord, outcome: Outcome, now: datetime) -> bool:
-    """Return True if the Task Runner itself ended the job when the attempt's time was up."""
+    """Return True if the Task Runner itself timed out the job."""
     deadline = step.attempt_deadline
     if outcome.kind is not OutcomeKind.FAILED or outcome.reason != TIME_LIMIT or deadline is None:
         return False

@@ -9,7 +9,7 @@ The life of a step:
 - While the job runs, polling.py turns polls into changes, and timeouts.py ends attempts whose time is up. Whatever ends
   an attempt is reported as an `Outcome`, which is sent as an event; `apply_outcome` turns it into a change, or drops it
   if it is stale.
-- endings.py is for steps that end without a job or start over, and for runs whose steps have all ended.
+- endings.py handles steps that end without a job or start over, and runs whose steps have all ended.
 
 Every decision is pure: it depends only on the step as it was read, on new information about it, and on the time that
 is passed in. So deciding twice gives the same result, including the jitter, and the commit's guard on the step's

@@ -1,6 +1,6 @@
-"""What people did to a run, or to the schedules of a file: who, when, what, and why.
+"""What people did to runs or schedules: who, when, what and why.
 
-The latest of these are kept in the document that was changed, and written by the commit that changes it.
+The latest of these changes are kept in the changed document, and are written by the commit that changes it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class UserChange(NamedTuple):
 def with_change(earlier: Sequence[UserChange], latest: UserChange) -> tuple[UserChange, ...]:
     """Return the changes to keep once another one has been made.
 
-    The strings of `latest` were written by users. They are put on one line, within their limits, and characters that
-    no store can encode are replaced; but whoever prints them has to remove the characters that a terminal would
-    interpret.
+    The strings of `latest` were written by users. They are reduced to one line and to their maximum lengths, and
+    characters that no store can encode are replaced; but code that prints them has to remove the characters that a
+    terminal would interpret.
     """
     kept = UserChange(
         at=latest.at,

@@ -32,14 +32,17 @@ DEFAULT_FINALLY_STEP_TIMEOUT: Final = timedelta(minutes=10)
 
 
 class OnLost(StrEnum):
-    """The policy for a job that may or may not be running, or that its Task Runner no longer knows about."""
+    """The policy for a job whose state is unknown.
+
+    The job may or may not be running, or its Task Runner no longer knows about it.
+    """
 
     RETRY = "retry"
     FAIL = "fail"
 
 
 class CatchUp(StrEnum):
-    """The policy for scheduled times at which the workflow could not be started."""
+    """The policy for scheduled times at which no run could start."""
 
     NONE = "none"
     # Start the newest of them.
@@ -47,7 +50,7 @@ class CatchUp(StrEnum):
 
 
 class WhenFull(StrEnum):
-    """The policy for a new run while the maximum number of runs of its group are in progress."""
+    """The policy for a new run when its group is full."""
 
     # It waits, behind the runs that came before it.
     QUEUE = "queue"
@@ -58,7 +61,7 @@ class WhenFull(StrEnum):
 
 
 class Trigger(StrEnum):
-    """How a step's dependencies must end for the step to run; kinds.py has the table."""
+    """How dependencies must end for a step to run (see kinds.py)."""
 
     NO_FAILURE = "no-failure"
     ALL_SUCCEEDED = "all-succeeded"
@@ -67,7 +70,7 @@ class Trigger(StrEnum):
 
 
 class Condition(NamedTuple):
-    """An expression that is true or false, without the enclosing `${{ }}`, and its position in the file."""
+    """A true-or-false expression, without `${{ }}`, and its position in the file."""
 
     text: str
     line: int = 1
@@ -76,7 +79,7 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A value that contains expressions: where its result goes, its text, and its position in the file.
+    """A value containing expressions: its destination, text and position in the file.
 
     `path` leads to the value within the body of the job (or within a run's outputs), such as `("args", "day")`.
     """
@@ -101,9 +104,10 @@ class Backoff(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """The number of attempts of a step (1 means no retry) and the wait between them.
+    """A step's number of attempts and the wait between them.
 
-    `when` decides whether a failure is retried; without it, only certain kinds of failures are (see transitions.py).
+    One attempt means no retry. `when` decides whether a failure is retried; without it, only certain kinds of failures
+    are (see transitions.py).
     """
 
     max_attempts: int = 1
@@ -202,10 +206,11 @@ class Param:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """A schedule of a workflow: a cron expression in the workflow's time zone, and the parameters of its runs.
+    """A workflow's schedule: a cron expression and the parameters of its runs.
 
-    `templates` are the parameters that expressions compute; the path of each is the parameter's name. If the workflow
-    could not be started in time, `catch_up` applies until `within` has passed.
+    The expression is in the workflow's time zone. `templates` are the parameters that expressions compute; the path of
+    each is the parameter's name. If the workflow could not be started in time, `catch_up` applies until `within` has
+    passed.
     """
 
     cron: str
@@ -216,7 +221,7 @@ class Schedule:
 
 
 class Concurrency(NamedTuple):
-    """The number of a workflow's runs that may be in progress at the same time.
+    """The maximum number of a workflow's runs in progress.
 
     Runs with the same value of `group` are counted together. At most `max_queued` runs wait, each for at most
     `max_wait`; core/groups.py decides which.
@@ -279,9 +284,10 @@ class Workflow:
 
     @property
     def is_plain(self) -> bool:
-        """True if the file uses no expressions, parameters, conditions, outputs, `finally` or `concurrency`.
+        """True if the file uses none of the newer features.
 
-        Versions that support none of these can still coordinate such a workflow.
+        These are expressions, parameters, conditions, outputs, `finally` and `concurrency`. Versions without them can
+        still coordinate such a workflow.
         """
         return not (self.params or self.outputs or self.finally_steps or self.concurrency) and not any(
             (step.task is not None and step.task.templates)
@@ -323,5 +329,5 @@ _OWN_LABELS: Final = frozenset({("labels", "workflow"), ("labels", "type")})
 
 
 def job_templates(task: Task) -> tuple[Template, ...]:
-    """Return the templates of a job's body, except those in labels that `job_request` sets."""
+    """Return a job body's templates, except in labels that `job_request` sets."""
     return tuple(template for template in task.templates if template.path not in _OWN_LABELS)

@@ -22,7 +22,7 @@ _BYTES_A_CHARACTER: Final = 4
 
 
 class Budget:
-    """Counts the steps of one evaluation, or of several that share one limit."""
+    """Counts the steps of one or more evaluations that share a limit."""
 
     __slots__ = ("left",)
 

@@ -1,6 +1,7 @@
-"""Find faults in an expression before it runs: `check`, and `check_template` for text that contains expressions.
+"""Find faults in expressions before they run.
 
-Only the start function needs this module; the code that runs steps only evaluates expressions.
+`check` is for a single expression, and `check_template` for text that contains expressions. Only the start function
+needs this module; the code that runs steps only evaluates expressions.
 """
 
 from __future__ import annotations

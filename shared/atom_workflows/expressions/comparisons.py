@@ -1,4 +1,4 @@
-"""Faults in a comparison of two values, as far as their types reveal them."""
+"""Find the faults that the types in a comparison reveal."""
 
 from __future__ import annotations
 

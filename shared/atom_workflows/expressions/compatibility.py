@@ -45,7 +45,7 @@ def is_unknown(of: Type) -> bool:
 
 
 def family(of: Type) -> Type:
-    """Return the broad kind of a type: text, number or the type itself."""
+    """Return a type's broad kind: text, number or the type itself."""
     return TEXT if is_text(of) else NUMBER if of == INT else of
 
 

@@ -235,7 +235,7 @@ class _Evaluation:
                 return not less(left, right, self._budget, at)
 
     def _beside(self, expression: Expression, value: Value, other: Value) -> Value:
-        """Convert literal text to the kind of time that it is compared with."""
+        """Convert literal text to the kind of time it is compared with."""
         if not isinstance(expression, Literal) or not isinstance(value, str):
             return value
         kind = kind_at(other, expression.at)

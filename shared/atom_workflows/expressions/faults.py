@@ -1,6 +1,7 @@
-"""Messages about mistakes, worded identically whether the checker finds them in a file or the evaluator in a value.
+"""Messages about mistakes, shared by the checker and the evaluator.
 
-Each function returns a message and a suggestion, which may be empty.
+The wording is the same whether the checker finds a mistake in a file or the evaluator finds it in a value. Each
+function returns a message and a suggestion, which may be empty.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ def argument_remedy(of: Type, takes: Sequence[Type]) -> str:
 
 def no_operation(operator: str, left: Type, right: Type) -> Advice:
     """Report an operator applied to types that it does not support."""
-    takes = "numbers, texts or lists" if operator == "+" else "numbers"
+    takes = "numbers, text or lists" if operator == "+" else "numbers"
     first, second = _family(left), _family(right)
     kinds = {first, second}
     remedy = ""

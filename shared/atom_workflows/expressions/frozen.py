@@ -11,7 +11,7 @@ from typing import Any, NoReturn, dataclass_transform
 
 @dataclass_transform(frozen_default=True)
 class Frozen:
-    """A value whose fields are annotated in its class, and which is compared field by field."""
+    """A value with fields annotated in its class, compared field by field."""
 
     __match_args__: tuple[str, ...] = ()
 

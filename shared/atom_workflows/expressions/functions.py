@@ -1,7 +1,7 @@
-"""The functions that expressions can call: one table of their parameters, types and implementations.
+"""The functions that expressions can call, in one table.
 
-All of them are pure. `has` is not among them, since it depends on how its argument is written; the evaluator and the
-checker treat it like an operator.
+The table holds their parameters, types and implementations. All functions are pure. `has` is not in the table, since it
+depends on how its argument is written; the evaluator and the checker treat it like an operator.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HAS: Final = "has"
 
 
 class Parameter(Frozen):
-    """A parameter: its name, the types that it accepts, and a reader that checks literal text given for it."""
+    """A parameter: its name, types, and a reader that checks literal text."""
 
     name: str
     takes: tuple[Type, ...]

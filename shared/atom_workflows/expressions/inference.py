@@ -86,7 +86,7 @@ class _Inference:
         return _METHODS[type(expression)](self, expression, scope)
 
     def type_if_any(self, expression: Expression, scope: Scope) -> Type:
-        """Return the type to the left of `??`, where members may be missing."""
+        """Return the type left of `??`, where members may be missing."""
         match expression:
             case Chain():
                 return self._follow(expression, scope, may_be_missing=True)

@@ -71,7 +71,10 @@ class OrNull(Type):
 
 
 class Unavailable(Type):
-    """A name or member that exists but cannot be read in this scope: the message and a suggestion."""
+    """A name or member that exists but cannot be read here.
+
+    `message` and `suggestion` are reported if an expression reads it.
+    """
 
     message: str
     suggestion: str = ""

@@ -19,7 +19,10 @@ from atom_workflows.expressions.values import Value, read_value, write_value
 
 
 class Context(Frozen):
-    """The context of a call: the budget, the time zone that determines when days begin, and the offset of the call."""
+    """The context of a call: its budget, time zone and offset.
+
+    The time zone determines when days begin.
+    """
 
     budget: Budget
     zone: str

@@ -1,4 +1,7 @@
-"""How types are written in files and documents: `int`, `[text]` (a list), `{size: int}` (a map), `text or null`."""
+"""How types are written in files and documents.
+
+Examples: `int`, `[text]` (a list), `{size: int}` (a map), `text or null`.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,7 @@ _SIGNS: Final = re.compile(r"\s*([\[\]{}:,?]|[^\s\[\]{}:,?]+)")
 
 
 class _InText:
-    """Reads a notation that is a single string, such as `[text] or null`."""
+    """Reads a single-string notation, such as `[text] or null`."""
 
     def __init__(self, text: str, depth: int) -> None:
         self._text = text

@@ -1,4 +1,7 @@
-"""Which values are sure to exist if a condition is true, or if it is false: `has(x) and x.y > 3` reads `x` safely."""
+"""Find which values must exist if a condition is true or false.
+
+For example, `has(x) and x.y > 3` reads `x` safely.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that an expression may read, and the faults found in it."""
+"""The names that an expression may read, and the faults in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atom_workflows.expressions.syntax import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A fault, its offset in the text, and a suggestion, which may be empty."""
+    """A fault, its offset in the text, and a possibly empty suggestion."""
 
     at: int
     message: str

@@ -33,7 +33,7 @@ class Literal(Expression):
 
 
 class Name(Expression):
-    """A name from the scope, or the name that a comprehension gives to its items."""
+    """A name from the scope, or the variable of a comprehension."""
 
     name: str
 
@@ -265,7 +265,7 @@ def spell(path: Path) -> str:
 
 
 def spelled(expression: Expression) -> str:
-    """Return a name and its members as written, or "" for anything else."""
+    """Return a name and its members as written, or "" otherwise."""
     path = path_of(expression)
     return spell(path) if path else ""
 

@@ -1,7 +1,8 @@
-"""Find the expressions in a string, between `${{` and `}}`, and insert their values.
+"""Find the expressions in a string, and insert their values.
 
-`$${{` is the literal text `${{`. A string that consists of a single expression has that expression's value, whatever
-its type; otherwise the values are inserted into the text. An inserted value is never searched for expressions.
+Expressions are enclosed in `${{` and `}}`; `$${{` is the literal text `${{`. A string that consists of a single
+expression has that expression's value, whatever its type; otherwise the values are inserted into the text. An inserted
+value is never searched for expressions.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ _CLOSE: Final = "}}"
 
 
 class Placeholder(NamedTuple):
-    """An expression in a string, and the offset in that string at which the expression's source begins."""
+    """An expression in a string, and the offset at which it begins."""
 
     expression: Expression
     offset: int
 
 
 class Template(Frozen):
-    """The parts of a string, in order: expressions and pieces of literal text, none of them empty."""
+    """The parts of a string, in order.
+
+    They are expressions and non-empty pieces of literal text.
+    """
 
     parts: tuple[str | Placeholder, ...]
 

@@ -1,4 +1,7 @@
-"""Dates, times of day, instants and durations as text, and the time zones that determine when days begin."""
+"""Read and write dates, times and durations, and find time zones.
+
+Time zones determine when days begin.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Types, their notation, and reading and writing values of a type: the part that other packages use."""
+"""Types, their notation, and reading and writing their values.
+
+This is the part of the package that other packages use.
+"""
 
 from __future__ import annotations
 

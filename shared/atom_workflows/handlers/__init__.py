@@ -1,5 +1,5 @@
-"""The functions' handlers: one module for each, so that no handler imports modules that only another handler needs.
+"""The functions' handlers, in one module each.
 
-`entry` reads a request, and `delivery` decides whether its event is acknowledged; `start`, `dispatcher` and `checker`
-pass the event to the coordinator.
+No handler imports modules that only another handler needs. `entry` reads a request, and `delivery` decides whether its
+event is acknowledged; `start`, `dispatcher` and `checker` pass the event to the coordinator.
 """

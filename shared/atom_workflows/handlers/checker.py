@@ -1,4 +1,7 @@
-"""The checker function, which handles events from the topic `tick`, and Task Runners' hints from the topic `jobs`."""
+"""The checker function.
+
+It handles events from the topic `tick`, and Task Runners' hints from the topic `jobs`.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Deliver a request's event to its handler, and decide what an error in the handler means.
+"""Deliver a request's event to its handler, and handle its errors.
 
 An event that can never be handled is kept as a dead letter and acknowledged, since redelivery cannot help. After any
 other error, the response is HTTP 500, so that the event is redelivered, unless this was its last delivery.
 
 Nothing is lost silently: an event is acknowledged only after its dead letter has been accepted. If publishing the dead
 letter fails, the event is redelivered, and after the last delivery, Pub/Sub itself forwards it to the dead-letter
-topic, without our reason.
+topic, but without our reason.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def on_event(
 def on_events(
     services: Services, handlers: Mapping[str, Callable[[Any], None]], headers: Mapping[str, str], raw: bytes
 ) -> Answer:
-    """Handle a request that should contain an event from one of several topics.
+    """Handle a request with an event from one of several topics.
 
     `handlers` maps each topic to the function that is called with the message's body. An event that names no
     subscription is treated as coming from the first topic.
@@ -209,7 +209,7 @@ def _publish_dead_letter(services: Services, topic: str, event: ReceivedEvent, e
 def _log_given_up(event: ReceivedEvent, error: Exception, fate: str) -> None:
     why = f"delivery {event.delivery_attempt}, the last one, failed"
     if isinstance(error, NotStorable):
-        why = "another delivery cannot help"
+        why = "redelivery cannot help"
     log.error(
         "event.given_up",
         f"{fate} because {why}: {describe(error)}",

@@ -1,11 +1,11 @@
-"""Read a function's requests, but refuse requests from web pages and bodies that are too large.
+"""Read a function's requests, and refuse unwanted or oversized ones.
 
 No browser has a reason to call a function, so requests from web pages are refused (see `web_pages`). `WORKFLOW_HOSTS`
 lists the host names under which a function may be called. It is needed only on the local platform: in the cloud,
 requests with any other host name do not reach the function.
 
-A body that is larger than the function can ever need is refused before it is read into memory. Its size is known from
-its Content-Length; a chunked body has none, so its size is determined while it is read. The rest of it is read and
+A body larger than the function can ever need is refused before it is read into memory. Its size is known from its
+Content-Length; a chunked body has none, so its size is determined while it is read. The rest of it is read and
 discarded, because a sender that cannot finish sending never sees the response, and Pub/Sub would redeliver the event. A
 refused event is acknowledged, since it would be just as large the next time.
 """
@@ -78,7 +78,7 @@ class RequestBody(Protocol):
 
 
 def read_request_body(body: RequestBody, most: int) -> bytes:
-    """Read the body into memory, provided it is at most `most` bytes long.
+    """Read the body into memory if it has at most `most` bytes.
 
     Raises `BodyTooLarge` if it is larger.
     """

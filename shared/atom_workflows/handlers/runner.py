@@ -1,7 +1,7 @@
-"""The runner function: the contract's calls, and Batch's notices of jobs that have ended.
+"""Answer the contract's calls and Batch's notices in the runner function.
 
-A notice becomes a hint to the coordinator. A job's account may publish notices, so a notice is not believed: it only
-says which job to look at.
+A notice says that a job has ended, and becomes a hint to the coordinator. Since a job's own account may publish
+notices, a notice is not trusted: it only says which job to look at.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _REDELIVER: Final[Answer] = ("", HTTPStatus.SERVICE_UNAVAILABLE, {})
 
 
 class Request(RequestBody, Protocol):
-    """A request, as in Flask."""
+    """The parts of a Flask request used here."""
 
     @property
     def method(self) -> str:
@@ -115,7 +115,7 @@ def _submit(services: RunnerServices, headers: Mapping[str, str], request: Reque
 def _notice(services: RunnerServices, headers: Mapping[str, str], request: Request) -> Answer:
     """Publish a hint for the job that a notice names.
 
-    The notice is delivered again if that fails.
+    If publishing fails, the notice is redelivered.
     """
     try:
         event = read_event(headers, read_request_body(request, MAX_NOTICE_BODY))

@@ -1,4 +1,4 @@
-"""Handle requests about runs: show, cancel or retry one, or mark a step.
+"""Handle requests to show, cancel or retry runs, or mark steps.
 
 The start function serves these to anyone who may start runs; Cloud Run has already checked that. A dispatcher makes
 the changes: a request that changes a run is answered with 202 once its command is published.
@@ -52,8 +52,8 @@ fields. Escaped as ASCII, outputs may take up three times as many bytes as their
 
 MAX_REASON: Final = 500
 MAX_ACTOR: Final = 200
-UNNAMED: Final = "a caller by HTTP"
-"""The actor on a local platform, where no one verifies who calls."""
+UNNAMED: Final = "an HTTP caller"
+"""The actor on a local platform, where callers are not verified."""
 
 _PARTS_OF_TOKEN: Final = 3
 _MAX_TOKEN: Final = 16 * 1024
@@ -78,7 +78,7 @@ _STATUS: Final[Mapping[type[AtomWorkflowsError], HTTPStatus]] = {
 
 
 class Refused(Exception):
-    """A request that is answered with this status, for this reason."""
+    """A request refused with this status, for this reason."""
 
     def __init__(self, status: HTTPStatus, reason: str, **headers: str) -> None:
         super().__init__(reason)
@@ -112,13 +112,16 @@ def on_run_request(services: Services, method: str, path: str, headers: Mapping[
 
 
 def read_route(method: str, path: str) -> tuple[str, str]:
-    """Return the run and the command that a request names; the command is "" if the run is only to be shown."""
+    """Return the run and the command that a request names.
+
+    The command is "" if the run is only to be shown.
+    """
     run_id, _, command = path.removeprefix(RUNS_PATH).removeprefix("/").partition("/")
     if not ID.fullmatch(run_id) or (command and command not in _FIELDS):
-        raise Refused(HTTPStatus.NOT_FOUND, f"there is nothing at {path!r:.80}; the requests are {_ROUTES}")
+        raise Refused(HTTPStatus.NOT_FOUND, f"there is nothing at {path!r:.80}; the valid requests are {_ROUTES}")
     allowed = "POST" if command else "GET"
     if method != allowed:
-        reason = f"{path!r:.80} takes {allowed} requests only, not {method!r:.20}; the requests are {_ROUTES}"
+        reason = f"{path!r:.80} accepts only {allowed} requests, not {method!r:.20}; the valid requests are {_ROUTES}"
         raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, reason, Allow=allowed)
     return run_id, command
 
@@ -129,12 +132,12 @@ def require_caller(services: Services, headers: Mapping[str, str]) -> str:
         return UNNAMED
     if caller := verified_caller(headers):
         return caller
-    reason = "no identity token says who sends the request: add the header Authorization: Bearer TOKEN"
+    reason = "the request has no identity token that names its sender: add the header Authorization: Bearer TOKEN"
     raise Refused(HTTPStatus.UNAUTHORIZED, reason, WWW_Authenticate="Bearer")
 
 
 def verified_caller(headers: Mapping[str, str]) -> str:
-    """Return the e-mail address of the caller, or "" if the request has no token that names one.
+    """Return the caller's e-mail address, or "" if no token names one.
 
     Cloud Run has already verified the token and removed its signature. If a request has both headers, Cloud Run looks
     only at `X-Serverless-Authorization`, so `Authorization` could say anything.
@@ -161,7 +164,9 @@ def read_options(command: str, headers: Mapping[str, str], raw: bytes) -> dict[s
     """Read a command's options from its request body, which may be empty."""
     if raw and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         # Forms on web pages cannot declare this.
-        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a body needs the header Content-Type: application/json")
+        raise Refused(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a request body needs the header Content-Type: application/json"
+        )
     body = read_json_body(raw) if raw else {}
     if not isinstance(body, Mapping):
         raise MalformedEvent(f"the body of a {command} must be a JSON object, not {show(body)}")

@@ -1,4 +1,7 @@
-"""The start function, which handles events from the topic `start`, uploads, and plain requests to start a run."""
+"""The start function.
+
+It handles events from the topic `start`, uploads, and plain requests to start a run.
+"""
 
 from __future__ import annotations
 

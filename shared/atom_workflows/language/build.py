@@ -41,7 +41,10 @@ _NAMES_IN_BODY: Final = {"name": "job_name"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedValues:
-    """Parts of the file that were checked against each other: parameters, outputs of the run, loops, and schedules."""
+    """Parts of the file that were checked against each other.
+
+    These are parameters, outputs of the run, loops, and schedules.
+    """
 
     params: Sequence[Declared] = ()
     outputs: Mapping[str, Embedded] = field(default_factory=dict)

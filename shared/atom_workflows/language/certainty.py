@@ -1,6 +1,7 @@
-"""What is certain when a step runs: which earlier steps may be read, and which of them have succeeded.
+"""What is certain at the time a step runs.
 
-Sets of steps are integers with one bit per step, so that even a chain of ten thousand steps takes only megabytes.
+This covers which earlier steps may be read, and which of them have succeeded. Sets of steps are integers with one bit
+per step, so that even a chain of ten thousand steps takes only megabytes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from atom_workflows.language.loops import gather, is_decided_for_each_item, is_l
 from atom_workflows.language.nodes import Fields, Items, Reading
 
 _MOST_STEPS_SEEN: Final = 100
-"""The maximum number of steps that are searched to find what may cause a step to be skipped."""
+"""The maximum number of steps searched for the cause of a skip."""
 
 _STOPPED_BY_FAILURE: Final = (Trigger.NO_FAILURE, Trigger.ALL_SUCCEEDED)
 
@@ -76,7 +77,10 @@ class StepGraph:
         return Trigger(self.steps[number].values.get("trigger", Trigger.NO_FAILURE))
 
     def outputs(self, number: int) -> Mapping[str, Type]:
-        """Return the types of the step's outputs; those of a loop are lists."""
+        """Return the types of the step's outputs.
+
+        The outputs of a loop are lists.
+        """
         if number not in self._outputs:
             step = self.steps[number]
             node = step.node.get("outputs")
@@ -89,7 +93,8 @@ class StepGraph:
     def explain(self, reader: int | None, read: int) -> tuple[str, str]:
         """Explain why a step's outputs may be missing, and name any remedy.
 
-        The remedy is an alternative to a default. Without a `reader`, the outputs are read after all steps have ended.
+        The remedy is one that does not require a default value. Without a `reader`, the outputs are read after all
+        steps have ended.
         """
         step = self.steps[read]
         name = f"`{step.values['id']}`"
@@ -108,7 +113,7 @@ class StepGraph:
         return f"because {name}{behind} may be skipped (line {where.line})", remedy
 
     def _has_condition(self, number: int) -> bool:
-        """Return True if the step has a condition that may skip it as a whole.
+        """Return True if a condition may skip the whole step.
 
         An invalid condition of a loop does not count, since it might be meant for each of its items.
         """

@@ -1,4 +1,7 @@
-"""Check every expression in a file: what it reads, its types, and whether anything reads what the file declares."""
+"""Check every expression in a file.
+
+The checks cover what each expression reads, its types, and whether anything reads what the file declares.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ _NOTHING: Final[frozenset[Path]] = frozenset()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
-    """The findings of the checks: the run's outputs, and the type of each loop's items, keyed by step id."""
+    """The findings of the checks.
+
+    They include the run's outputs, and the type of each loop's items, keyed by step id.
+    """
 
     outputs: Mapping[str, Embedded] = field(default_factory=dict)
     item_types: Mapping[str, Type] = field(default_factory=dict)
@@ -210,12 +216,12 @@ class _Checker:
         if isinstance(of, ListOf):
             return of.item
         if of != ANY:
-            remedy = "write `range(…)` for the numbers below it" if of == INT else "write a list expression"
+            remedy = "write `range(…)` to list the numbers below it" if of == INT else "write a list expression"
             report_fault(value, 0, f"{code(path)} must be a list, but this is {describe(of)}", remedy, self.file.report)
         return ANY
 
     def _evaluate_constant(self, value: Embedded) -> Any:
-        """Return the value as JSON if it is constant and cheap."""
+        """Return the JSON value of a constant that is cheap to compute."""
         lone = value.template.lone
         if lone is None or reads(lone.expression):
             return None

@@ -1,4 +1,4 @@
-"""The list of arguments that someone means who writes a command as a shell reads it, in one string."""
+"""Split a command written as one shell string into arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 from typing import Final
 
 LONGEST: Final = 200
-"""The maximum length of a command that is repeated in a message."""
+"""The maximum length of a command quoted in a message."""
 
 _FOR_A_SHELL: Final = re.compile(r"[|&;<>`$*~]")
 _PLAIN: Final = re.compile(r"[A-Za-z./_-][\w./=-]+", re.ASCII)

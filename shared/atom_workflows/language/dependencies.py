@@ -1,4 +1,7 @@
-"""Rules across steps: every id is unique, every dependency names another step, and there are no cycles."""
+"""Rules that involve several steps.
+
+Every id is unique, every dependency names another step, and there are no cycles.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ _LONGEST_TAKEN_APART: Final = 1_000
 
 
 class Part(NamedTuple):
-    """The steps under `steps` or `finally`: those that could be read, and the node that contains them all."""
+    """The steps under `steps` or `finally`.
+
+    It holds the steps that could be read, and the node that contains them all.
+    """
 
     steps: Sequence[Reading]
     node: Node | None
@@ -65,7 +71,10 @@ def read_ids(part: Part) -> dict[str, None]:
 
 
 class _Steps:
-    """All ids as written, including invalid ones, so that an invalid id is not reported again wherever it is used."""
+    """All ids as written, including invalid ones.
+
+    This way, an invalid id is not reported again wherever it is used.
+    """
 
     def __init__(self, own: Part, other: Part, advice: str) -> None:
         self.ids = read_ids(own)

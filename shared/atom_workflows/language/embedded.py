@@ -1,4 +1,4 @@
-"""Values with expressions: conditions, and strings that contain `${{ … }}`, where they are allowed.
+"""Values with expressions: conditions, and strings that contain `${{ … }}`.
 
 Only the syntax is checked here. What an expression may read, and which type it must have, depends on the whole file
 (see checks.py).
@@ -27,7 +27,10 @@ TaskPath: TypeAlias = tuple[str | int, ...]
 OPENING: Final = "${{"
 _WRAPPER: Final = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _LONGEST_REWRITTEN: Final = 200
-"""The maximum length of a condition rewritten in advice; many unclosed `${{` in a longer one would take minutes."""
+"""The maximum length of a condition rewritten in advice.
+
+Rewriting a longer one with many unclosed `${{` would take minutes.
+"""
 
 WHERE_ALLOWED: Final = (
     "expressions are allowed in `task`, conditions, `forEach`, `maxParallel`, defaults of `params`, `params` of "
@@ -50,9 +53,9 @@ class Embedded:
     via: Located | None = None
 
     def place(self, report: Report, offset: int | None = None) -> Located:
-        """Return the position of a character in the value, by default the first.
+        """Return the position of a character in the value.
 
-        If the value is used through an alias, this is the position of the alias.
+        The default is the first character. If the value is used through an alias, this is the position of the alias.
         """
         return self.via or report.place(self.node, self.begin if offset is None else offset)
 

@@ -1,4 +1,7 @@
-"""Warn about expressions in shell commands, and about parameters and outputs that no expression reads."""
+"""Warn about expressions in shell commands, and about unread names.
+
+Unread names are parameters and outputs that no expression reads.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The fields of a workflow file: the only place that defines them, the values they allow and what they mean.
+"""The fields of a workflow file.
 
-Those of a step are in step_fields.py.
+Only this module defines them, the values they allow and what they mean. The fields of a step are in step_fields.py.
 """
 
 from __future__ import annotations
@@ -153,13 +153,13 @@ DEADLINE: Final = Record(
         Field(
             name="after",
             kind=Duration(maximum=limits.MAX_TIMEOUT, positive=True),
-            description="How long after its scheduled time the run should have ended.",
+            description="How soon after its scheduled time the run should end.",
             examples=("3h",),
         ),
         Field(
             name="at",
             kind=TimeOfDay(),
-            description="The time of day, in the workflow's `timezone`, by which the run should have ended.",
+            description="The time of day, in the workflow's `timezone`, by which the run should end.",
             examples=("06:00",),
         ),
     ),
@@ -191,8 +191,8 @@ CONCURRENCY: Final = Record(
             name="whenFull",
             kind=Choice(words=tuple(WhenFull), foreign=other_systems.WHEN_FULL),
             description=(
-                "What happens to a new run while that many are in progress: it waits in a first-in, first-out queue "
-                "(`queue`); it waits, and replaces any run that is already waiting (`latest`); or it is skipped "
+                "What happens to a new run while `limit` runs are in progress: it waits in a first-in, first-out "
+                "queue (`queue`); it waits, and replaces any run that is already waiting (`latest`); or it is skipped "
                 "(`skip`)."
             ),
             default=_CONCURRENCY.when_full.value,

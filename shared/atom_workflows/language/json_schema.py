@@ -1,7 +1,8 @@
-"""The published JSON Schema for workflow files, generated from the same fields that the reader uses.
+"""The published JSON Schema for workflow files.
 
-It lets an editor complete and check a file as it is being written. Only the parser checks what the schema cannot
-express (unique ids, unknown dependencies, cycles, the limits on durations).
+It is generated from the same fields that the reader uses. It lets an editor complete and check a file as it is being
+written. Only the parser checks what the schema cannot express (unique ids, unknown dependencies, cycles, the limits on
+durations).
 """
 
 from __future__ import annotations

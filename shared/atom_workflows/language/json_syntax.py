@@ -1,9 +1,9 @@
-"""Read JSON as events like those of a YAML parser, and report its syntax errors in our own words.
+"""Read JSON as events like those of a YAML parser.
 
-JSON is almost a subset of YAML, but not quite: YAML folds some characters in strings, limits the length of keys and has
-no surrogate pairs, and advice meant for YAML (indent, use single quotes) would make a JSON file worse. JSON files
-therefore have a reader of their own. Its only stack is the list of open brackets, and the consumer of its events limits
-the depth.
+Syntax errors are reported in our own words. JSON is almost a subset of YAML, but not quite: YAML folds some characters
+in strings, limits the length of keys and has no surrogate pairs, and advice meant for YAML (indent, use single quotes)
+would make a JSON file worse. JSON files therefore have a reader of their own. Its only stack is the list of open
+brackets, and the consumer of its events limits the depth.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _NO_COMMENTS: Final = ("JSON does not allow comments", "remove this, or give the
 
 
 class JsonValue:
-    """A single value with only the attributes of PyYAML's ScalarEvent that are used here.
+    """A single value with the ScalarEvent attributes used here.
 
-    Creating one takes only half as long as creating a ScalarEvent.
+    Creating one takes only half as long as creating PyYAML's ScalarEvent.
     """
 
     __slots__ = ("column", "line", "style", "value")
@@ -250,7 +250,10 @@ class _Opened:
 
 
 class _SyntaxProblem(Exception):
-    """Raised if the text is not JSON. It holds the position, the message and the advice."""
+    """Raised if the text is not JSON.
+
+    It holds the position, the message and the advice.
+    """
 
     def __init__(self, place: Place, message: str, suggestion: str, *, is_json: bool = False) -> None:
         super().__init__(message)

@@ -1,4 +1,7 @@
-"""The kinds of values that a field may have. The reader, the JSON Schema and the reference are all based on them."""
+"""The kinds of values that a field may have.
+
+The reader, the JSON Schema and the reference are all based on them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from atom_workflows.language.nodes import Node
 
 
 class Text(NamedTuple):
-    """A string. It must fully match `pattern` and must not match `forbidden`; `rule` explains both to users."""
+    """A string.
+
+    It must fully match `pattern` and must not match `forbidden`; `rule` explains both to users.
+    """
 
     max_length: int
     min_length: int = 1
@@ -57,7 +63,10 @@ class Duration(NamedTuple):
 
 
 class Number(NamedTuple):
-    """A number from `minimum` to `maximum`. With `expressions`, an expression may compute it."""
+    """A number from `minimum` to `maximum`.
+
+    If `expressions` is True, an expression may compute it.
+    """
 
     minimum: int
     maximum: int
@@ -66,7 +75,10 @@ class Number(NamedTuple):
 
 
 class TextList(NamedTuple):
-    """A list of distinct strings; a single string counts as a list with one entry."""
+    """A list of distinct strings.
+
+    A single string counts as a list with one entry.
+    """
 
     item: Text
 
@@ -79,7 +91,10 @@ class TextMap(NamedTuple):
 
 
 class Condition:
-    """An expression that evaluates to true or false. It does not need to be enclosed in `${{ }}`."""
+    """An expression that evaluates to true or false.
+
+    It does not need to be enclosed in `${{ }}`.
+    """
 
     __slots__ = ()
 
@@ -109,7 +124,10 @@ class TypeNotation:
 
 
 class Anything:
-    """A value whose type is declared by another field. It is kept as a node until that type is known."""
+    """A value whose type is declared by another field.
+
+    It is kept as a node until that type is known.
+    """
 
     __slots__ = ()
 
@@ -129,15 +147,15 @@ class ExpressionMap(NamedTuple):
 
 
 class Arguments:
-    """A list or map of any JSON values. It is passed on as written."""
+    """A list or map of any JSON values, passed on as written."""
 
     __slots__ = ()
 
 
 class ItemLists(NamedTuple):
-    """The items of a loop: a list, or a map from names to lists whose combinations are the items.
+    """The items of a loop: a list, or a map of lists.
 
-    Each list may also be an expression.
+    In a map from names to lists, each combination of their entries is an item. Each list may also be an expression.
     """
 
     key: Text
@@ -182,13 +200,16 @@ class Record:
 
 
 class ParamValues:
-    """A map from the names of parameters to values, kept as a node until the parameters' types are known."""
+    """A map from the names of parameters to values.
+
+    It is kept as a node until the parameters' types are known.
+    """
 
     __slots__ = ()
 
 
 class RecordList(NamedTuple):
-    """A list of maps that all have the same fixed set of fields."""
+    """A list of maps with the same fixed set of fields."""
 
     record: Record
     noun: str
@@ -197,7 +218,10 @@ class RecordList(NamedTuple):
 
 
 class ParamMap(NamedTuple):
-    """A map from names to parameters. A single value is shorthand for a parameter with that default."""
+    """A map from names to parameters.
+
+    A single value is shorthand for a parameter with that default.
+    """
 
     key: Text
     record: Record
@@ -230,7 +254,10 @@ Kind: TypeAlias = (
 
 
 class Field(NamedTuple):
-    """A field of the workflow file. `default` is its value when it is left out."""
+    """A field of the workflow file.
+
+    `default` is its value when it is left out.
+    """
 
     name: str
     kind: Kind

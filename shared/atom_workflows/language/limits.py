@@ -1,4 +1,7 @@
-"""The limits on a workflow file. Each is far above what people write and far below what would cause harm."""
+"""The limits on a workflow file.
+
+Each is far above what people write and far below what would cause harm.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ MAX_ITEM_BYTES: Final = 8 * 1024
 """The maximum size of a loop item as JSON."""
 
 MAX_LISTS_BYTES: Final = 700_000
-"""The maximum total size, as JSON, of the lists that a file gives for a loop. One document stores them all."""
+"""The maximum total size, as JSON, of the lists in one `forEach`. One document stores them all."""
 
 MAX_LISTS: Final = 20
 """The maximum number of lists that a loop may combine."""
@@ -88,7 +91,7 @@ MAX_CONCURRENT_RUNS: Final = 1_000
 MAX_QUEUED_RUNS: Final = 1_000
 MAX_QUEUE_WAIT: Final = timedelta(days=30)
 MAX_GROUP: Final = 1_000
-"""The maximum number of characters in a group as it is written in the file; the limit on its value is lower."""
+"""The maximum number of characters in a group as written in the file; the limit on its value is lower."""
 
 MAX_FINALLY_TIMEOUT: Final = timedelta(days=1)
 MAX_BACKOFF: Final = timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Loops: which type `item` has, how many items a step has, and how large they are.
+"""Find the type, the number and the size of a loop's items.
 
 A list is known before the run if it is written in the file, or if its expression reads nothing.
 """
@@ -48,7 +48,7 @@ def is_loop(step: Reading) -> bool:
 
 
 def reads_items(values: Sequence[Embedded]) -> bool:
-    """Return True if any of the values reads the current item or its index."""
+    """Return True if any value reads the current item or its index."""
     expressions = (placeholder.expression for value in values for placeholder in value.template.placeholders)
     return any(path[0] in ITEM_ROOTS for expression in expressions for path in reads(expression))
 
@@ -220,7 +220,10 @@ def _warn_of_repetition(step: Reading, name: str, items: Sequence[Any], report: 
 
 
 def _place_of(step: Reading, name: str, number: int) -> Located:
-    """Return the position of an item, or of the alias or expression that contains it."""
+    """Return the position of an item in the file.
+
+    For an item inside an alias or an expression, this is the position of the alias or expression.
+    """
     node: Node = step.at("forEach")
     if isinstance(node, Fields) and not node.alias:
         node = next((entry.value for entry in node.entries.values() if entry.name == name), node)

@@ -1,9 +1,9 @@
-"""The nodes of a file's tree and their positions, the meaning of plain values, and the results of reading a node.
+"""The nodes of a file's tree, and the meaning of plain values.
 
-YAML readers disagree about values such as `no`, `010` and `1_000`. Here, a value means what it means in YAML 1.2 and
-JSON. A value that an older reader would interpret differently is rejected where that matters; in quotes, it is text for
-every reader. Numbers that some readers interpret as text (`1e-5`) are numbers here, as in YAML 1.2 and JSON, but cause
-a warning (see warnings.py).
+The results of reading a node are defined here too. YAML readers disagree about values such as `no`, `010` and `1_000`.
+Here, a value means what it means in YAML 1.2 and JSON. A value that an older reader would interpret differently is
+rejected where that matters; in quotes, it is text for every reader. Numbers that some readers interpret as text
+(`1e-5`) are numbers here, as in YAML 1.2 and JSON, but cause a warning (see warnings.py).
 
 `weight` is the number of values that a node expands to; every use of an alias counts, and a long string counts as
 several values. `height` is the nesting depth of the lists and maps in a node. Both are limited, so that aliases cannot
@@ -25,7 +25,10 @@ from atom_workflows.language.problems import Place, Report, code, in_quotes
 
 @dataclass(slots=True, kw_only=True)
 class Scalar:
-    """A single value as written. `plain` means that it has no quotes, so it may be something other than text."""
+    """A single value as written.
+
+    `plain` means that it has no quotes, so it may be something other than text.
+    """
 
     text: str
     plain: bool
@@ -60,7 +63,10 @@ class Entry:
 
 @dataclass(slots=True, kw_only=True)
 class Fields:
-    """A map whose names are unique. `complete` is False if reading stopped inside it."""
+    """A map whose names are unique.
+
+    `complete` is False if reading stopped inside it.
+    """
 
     line: int
     column: int
@@ -81,7 +87,7 @@ class Fields:
 
 @dataclass(slots=True, kw_only=True)
 class Broken:
-    """A value with a problem that has already been reported and need not be reported again."""
+    """A value with a problem that has already been reported."""
 
     line: int
     column: int
@@ -99,7 +105,7 @@ Node: TypeAlias = Scalar | Items | Fields | Broken
 class Unclear(NamedTuple):
     """A value that some readers do not interpret as text.
 
-    `meaning` is how they interpret it, and `remedy` is how to write that unambiguously.
+    `meaning` is how they interpret it, and `remedy` is how to write that meaning unambiguously.
     """
 
     meaning: str
@@ -198,16 +204,17 @@ INVALID: Final = Invalid()
 
 
 class Reading(NamedTuple):
-    """The result of reading a map: its valid values, keyed by the names of the fields, and the map's node.
+    """The result of reading a map.
 
-    The node also has the entries of misspelled fields, under the names that were probably meant.
+    It holds the map's valid values, keyed by the names of the fields, and the map's node. The node also has the entries
+    of misspelled fields, under the names that were probably meant.
     """
 
     node: Fields
     values: dict[str, Any]
 
     def at(self, *path: str) -> Node:
-        """Return the node of a nested field, or of its nearest existing parent."""
+        """Return a nested field's node, or that of its nearest existing parent."""
         node: Node = self.node
         for name in path:
             node = (node.get(name) if isinstance(node, Fields) else None) or node

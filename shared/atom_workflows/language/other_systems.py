@@ -1,6 +1,7 @@
-"""Names that other systems use for similar fields. They are used to give advice on unknown fields.
+"""Names that other systems use for similar fields.
 
-Keys are in lower case and have no separators: `runson` also matches `runs-on` and `runs_on`.
+They are used to give advice on unknown fields. Keys are in lower case and have no separators: `runson` also matches
+`runs-on` and `runs_on`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _advise_on_delay(delay: Node) -> str:
 
 
 def _advise_on_cron(times: Node) -> str:
-    """Return advice on a cron expression that is not in a list of schedules."""
+    """Return advice on a cron expression outside a list of schedules."""
     words = times.text.split() if isinstance(times, Scalar) else []
     cron = " ".join(words) if len(words) == _FIELDS_OF_CRON and len(" ".join(words)) <= _LONGEST_CRON else "30 2 * * *"
     return f'write `schedules: [{{cron: "{cron}"}}]`'

@@ -1,4 +1,7 @@
-"""Parameters as the file declares them: their types, constraints and defaults, checked against one another."""
+"""Parameters as the file declares them.
+
+Their types, constraints and defaults are checked against one another.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,10 @@ _STEP: Final = re.compile(r"\[(\d+)\]|\.([^.\[]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """A parameter, the node that contains its name, and its default expression, if any."""
+    """A parameter that the file declares.
+
+    It comes with the node that contains its name, and with its default expression, if any.
+    """
 
     param: Param
     key: Scalar
@@ -79,7 +85,10 @@ class Declared:
 
     @property
     def visible_type(self) -> Type:
-        """The parameter's type in expressions. For a string with an `enum`, it lists the allowed words."""
+        """The parameter's type in expressions.
+
+        For a string with an `enum`, it lists the allowed words.
+        """
         allowed = self.param.limits.get("enum")
         of = self.param.type
         inner = of.of if isinstance(of, OrNull) else of

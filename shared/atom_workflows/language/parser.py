@@ -1,4 +1,7 @@
-"""The parser: turn the text of a workflow file into a workflow, or report every problem in it."""
+"""Turn the text of a workflow file into a workflow.
+
+If that is not possible, every problem in the file is reported.
+"""
 
 from __future__ import annotations
 

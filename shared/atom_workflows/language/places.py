@@ -1,9 +1,9 @@
-"""Places inside a value: the line and column in the file for each character of its text.
+"""Find the line and column of each character inside a value.
 
-The tree records where each value begins. Where its 40th character is depends on how the value is written: escapes take
-up several characters, folded lines lose their indentation, and so on. When a place inside a value is needed, the value
-is therefore scanned again and divided into segments in which the text and the file match character by character. Other
-values are not scanned.
+The tree records only where each value begins. The position of its 40th character, for example, depends on how the value
+is written: escapes take up several characters, folded lines lose their indentation, and so on. When a place inside a
+value is needed, the value is therefore scanned again and divided into segments in which the text and the file match
+character by character. Other values are not scanned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _PROPERTIES: Final = re.compile(f"(?:[&!][^\\s]*(?:[ \t{BREAKS}]+#[^{BREAKS}]*|[
 
 
 class _Trace(NamedTuple):
-    """The segments of one value: for each, its offset in the value's text and its index in the file."""
+    """The segments of one value.
+
+    Each has its offset in the value's text and its index in the file.
+    """
 
     offsets: list[int]
     indexes: list[int]
@@ -99,7 +102,10 @@ class Source:
         return _Trace(offsets, indexes)
 
     def _begin(self, scalar: Scalar) -> int:
-        """Return the index of the value's first character, after any anchor or tag."""
+        """Return the index of the value's first character.
+
+        Any anchor or tag before the value is skipped.
+        """
         index = self._start(scalar)
         return index if self.is_json else _PROPERTIES.match(self.text, index).end()  # type: ignore[union-attr]  # it can be empty
 

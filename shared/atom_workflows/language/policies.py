@@ -1,4 +1,7 @@
-"""The policies of steps: a step's own values, or else the file's defaults, or else the built-in values."""
+"""The policies of steps.
+
+A step's own values take precedence over the file's defaults, which take precedence over the built-in values.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The problems in a workflow file: one per line, each with its position and a remedy."""
+"""The problems in a workflow file.
+
+Each takes up one line, with its position and a remedy.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A problem with its position and advice. `str()` returns it as a line of text for users."""
+    """A problem with its position and advice.
+
+    `str()` returns it as a line of text for users.
+    """
 
     file: str
     line: int
@@ -76,10 +82,11 @@ class InvalidWorkflow(AtomWorkflowsError, ValueError):
 
 
 class Report:
-    """Collects the problems in one file; the same problem at the same position counts once.
+    """Collects the problems in one file.
 
-    Warnings are kept separately, since a file with warnings is valid. Only the first problems and warnings are kept;
-    the rest are merely counted. The result therefore fits into a run's document, whatever the file contains.
+    The same problem at the same position counts once. Warnings are kept separately, since a file with warnings is
+    valid. Only the first problems and warnings are kept; the rest are merely counted. The result therefore fits into a
+    run's document, whatever the file contains.
     """
 
     def __init__(self, file: str) -> None:
@@ -154,7 +161,10 @@ class Report:
 
 
 class _Collected:
-    """Problems by position and message. If there are too many, those furthest down the file are only counted."""
+    """Problems by position and message.
+
+    If there are too many, those furthest down the file are only counted.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most

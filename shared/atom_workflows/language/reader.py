@@ -1,4 +1,7 @@
-"""Turn the tree into plain values according to the kinds of the fields. Invalid values are reported and omitted."""
+"""Turn the tree into plain values.
+
+The kinds of the fields determine how values are read. Invalid values are reported and omitted.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,11 @@ def read_record(record: Record, node: Node, path: str, report: Report) -> Readin
 
 
 def _has_shape(kind: Kind, node: Node) -> bool:
-    """Return True unless a map or a list of maps should be there, and nothing suggests how to make one."""
+    """Return True if the value could be what the field expects.
+
+    This is False only if the field expects a map or a list of maps, and the value neither is one nor suggests how to
+    write one.
+    """
     if isinstance(kind, Record):
         return isinstance(node, Fields) or bool(_as_main_field(kind, node, ""))
     return isinstance(node, Items) or not isinstance(kind, RecordList)
@@ -292,7 +299,10 @@ def read_text_map(kind: TextMap, node: Node, path: str, report: Report) -> Any:
 
 
 def _read_name(kind: Text, entry: Entry, path: str, report: Report) -> str | None:
-    """Return an entry's name; if it is invalid, report it and return None."""
+    """Return an entry's name, or report an invalid one.
+
+    Returns None for an invalid name.
+    """
     name, where = entry.name, f"a name in {code(path)}"
     if OPENING in name:
         meant = refuse_expression(entry.key, where, report)

@@ -1,4 +1,7 @@
-"""The field tables of the user reference, generated from the same fields that the reader uses."""
+"""The field tables of the user reference.
+
+They are generated from the same fields that the reader uses.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Read single values according to the kinds of their fields: text, words, flags, time zones, durations and numbers."""
+"""Read single values according to the kinds of their fields.
+
+The kinds are text, words, flags, time zones, durations and numbers.
+"""
 
 from __future__ import annotations
 

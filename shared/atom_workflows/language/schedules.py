@@ -1,4 +1,4 @@
-"""The schedules of a file: their parameters are checked against those that the file declares."""
+"""Check a file's schedules against the parameters that it declares."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _DEFAULT: Final = Schedule(cron="")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadSchedule:
-    """A schedule as it was read. `templates` holds the parameters that are computed by expressions."""
+    """A schedule as read from the file.
+
+    `templates` holds the parameters that are computed by expressions.
+    """
 
     cron: str
     values: Mapping[str, JsonValue] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""What expressions may read in each position: the types of names, and why other names cannot be read."""
+"""What expressions may read in each position.
+
+This includes the types of names, and the reasons why other names cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ _WINDOW: Final = MapOf({"start": INSTANT, "end": INSTANT})
 _RUN: Final[Mapping[str, Type]] = {
     **{name: read_type(notation) for name, notation in RUN_TYPES.items()},
     "window": or_null(_WINDOW, "because the run may have been started without a schedule"),
-    "scratch": or_null(TEXT, "because the deployment may have no folder for it"),
+    "scratch": or_null(TEXT, "because the deployment may have no scratch folder"),
 }
 _INDEX: Final = or_null(INT, "because only items of a `forEach` have one")
 _FAILURES: Final = ListOf(
@@ -79,7 +82,10 @@ _NOT_YET: Final = {name: Unavailable(f"`run.{name}` is available only under `fin
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """What all expressions in a file may read. `env_names` is None if any name may exist."""
+    """What all expressions in a file may read.
+
+    `env_names` is None if any name may exist.
+    """
 
     params: Mapping[str, Type]
     main: StepGraph
@@ -108,10 +114,11 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """The position of an expression: the roots that it may read, and the step that it belongs to, if any.
+    """The position of an expression.
 
-    `graph` contains that step, the `reader`. Without a reader, values are read once all `steps` have ended: under
-    `finally`, or for the run's outputs.
+    It defines the roots that the expression may read, and the step that it belongs to, if any. `graph` contains that
+    step, the `reader`. Without a reader, values are read once all `steps` have ended: under `finally`, or for the run's
+    outputs.
     """
 
     roots: frozenset[str]

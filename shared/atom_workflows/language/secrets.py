@@ -1,4 +1,4 @@
-"""Detect secrets by their format, so that they are not kept in files."""
+"""Detect secrets by their format, to keep them out of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about several fields of a step, and about its dependencies on other steps."""
+"""Rules that involve several fields of a step, or its dependencies."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Find the name that was probably meant, for advice such as "did you mean `steps`?".
+"""Find the name that was probably meant.
 
-Names are indexed once, by length and by their spelling in lower case without separators. A search first looks up the
-word's spelling, then compares the word letter by letter with names of similar length, until the file's budget is used
-up. The cost of a search is known in advance, so no file can make searches expensive.
+The name is used in advice such as "did you mean `steps`?". Names are indexed once, by length and by their spelling in
+lower case without separators. A search first looks up the word's spelling, then compares the word letter by letter with
+names of similar length, until the file's budget is used up. The cost of a search is known in advance, so no file can
+make searches expensive.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ def names_of(names: tuple[str, ...]) -> Names:
 
 
 class Suggestions:
-    """Searches for names on behalf of one file. `spent` is the total cost of its comparisons so far."""
+    """Searches for names on behalf of one file.
+
+    `spent` is the total cost of its comparisons so far.
+    """
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.spent = 0

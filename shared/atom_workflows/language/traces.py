@@ -1,6 +1,7 @@
-"""Scan a value again: divide it into pieces that the text and the file have in common.
+"""Scan a value again to match its text with the file.
 
-Escapes take up several characters, folded lines lose their indentation, and so on.
+The value is divided into pieces that the text and the file have in common. Escapes take up several characters, folded
+lines lose their indentation, and so on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Warn about values that are valid in YAML 1.2 but may be unintended or might not be sent exactly as written."""
+"""Warn about valid values that may be unintended.
+
+They are valid in YAML 1.2, but may not mean what was intended or may not be sent exactly as written.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,7 @@ def _check_number(scalar: Scalar, report: Report) -> None:
 
 
 def _spell_clearly(text: str) -> str:
-    """Write the number so that YAML 1.1 also reads it as a number."""
+    """Return the number in a form that YAML 1.1 also recognizes."""
     sign, whole, fraction, exponent_sign, exponent = _PARTS.fullmatch(text).groups()  # type: ignore[union-attr]  # a number
     power = f"e{exponent_sign or '+'}{exponent}" if exponent else ""
     return f"{sign.replace('+', '')}{whole or '0'}.{fraction or '0'}{power}"

@@ -116,7 +116,10 @@ def _character(text: str, mark: Any) -> str:
 
 
 def place_of(mark: Any) -> Place:
-    """Return the position of a YAML reader's mark, or the file's beginning if there is none."""
+    """Return the position of a YAML reader's mark.
+
+    Returns the file's beginning if there is no mark.
+    """
     return Place(line=mark.line + 1, column=mark.column + 1) if mark else Place()
 
 

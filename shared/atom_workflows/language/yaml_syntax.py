@@ -1,7 +1,8 @@
-"""Decode a file, read its YAML events, and report its syntax errors in our own words.
+"""Decode a file and read its YAML events.
 
-The C reader (libyaml) is used if PyYAML was built with it, otherwise the pure Python reader. The two word their errors
-differently but name the same contexts, so our messages depend only on the context.
+Syntax errors are reported in our own words. The C reader (libyaml) is used if PyYAML was built with it, otherwise the
+pure Python reader. The two word their errors differently but name the same contexts, so our messages depend only on the
+context.
 """
 
 from __future__ import annotations

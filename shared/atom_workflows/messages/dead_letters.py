@@ -1,7 +1,8 @@
-"""Write and read dead letters: events that were given up on, as messages on the topic `dead-letters`.
+"""Write and read dead letters on the topic `dead-letters`.
 
-A dead letter has the data and attributes of its event, plus attributes that say where the event came from and why it
-was given up on. Pub/Sub also forwards messages to this topic on its own, and then records everything except the reason.
+Dead letters are events that were given up on. A dead letter has the data and attributes of its event, plus attributes
+that say where the event came from and why it was given up on. Pub/Sub also forwards messages to this topic on its own,
+and then records everything except the reason.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ LONGEST_REASON: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp:
-    """An event that has been given up on: the message as received, and the reason.
+    """An event that has been given up on.
 
-    `deliveries` is None if deliveries are not counted.
+    It consists of the message as received, and the reason. `deliveries` is None if deliveries are not counted.
     """
 
     topic: str
@@ -82,12 +83,12 @@ class DeadLetter:
 
     @property
     def is_hopeless(self) -> bool:
-        """True if the message can never be handled, no matter how often it is delivered."""
+        """True if redelivering the message can never help."""
         return self.error in _HOPELESS
 
     @property
     def body(self) -> Any:
-        """The JSON that the event carries, or None if it is not JSON."""
+        """The event's data as JSON, or None if it is not JSON."""
         try:
             return read_json(self.data, most_values=MAX_START_VALUES)
         except ValueError:
@@ -95,7 +96,7 @@ class DeadLetter:
 
     @property
     def run_id(self) -> str:
-        """The id of the run that the event names, or "" if it names none."""
+        """The id of the run that the event names, or ""."""
         body = self.body
         named = self.attributes.get("run_id") or (body.get("run_id") if isinstance(body, Mapping) else "")
         return named if isinstance(named, str) else ""
@@ -139,10 +140,10 @@ def read_dead_letter(message: HeldMessage, *, topic_prefix: str = "") -> DeadLet
 
 
 def replay_message(letter: DeadLetter, *, actor: str) -> Message:
-    """Rebuild the event for the topic that it came from, and name the person who replays it.
+    """Rebuild the event for the topic that it came from.
 
-    It remains the same event, no matter how often it is replayed: a start message starts only one run. Raises
-    `ValueError` if the topic is not known.
+    The rebuilt event names the person who replays it. It remains the same event, no matter how often it is replayed: a
+    start message starts only one run. Raises `ValueError` if the topic is not known.
     """
     if not letter.topic:
         raise ValueError("the origin of the message is unknown")
@@ -151,7 +152,10 @@ def replay_message(letter: DeadLetter, *, actor: str) -> Message:
 
 
 def _clip(value: str) -> str:
-    """Cut a value to the length that Pub/Sub allows, but never in the middle of a character."""
+    """Cut a value to the length that Pub/Sub allows.
+
+    It is never cut in the middle of a character.
+    """
     return value.encode("utf-8", "replace")[:LONGEST_REASON].decode("utf-8", "ignore")
 
 

@@ -1,9 +1,9 @@
-"""Events as they reach a function over HTTP: a push from Pub/Sub, or a CloudEvent from Eventarc.
+"""Events as they reach a function over HTTP.
 
-functions-framework can decode both, but it responds with HTTP 400 to a request that it cannot decode, and Pub/Sub would
-redeliver that request again and again. Here, such a request raises `MalformedEvent`, which the handlers log and
-acknowledge. An event that can never be handled becomes a dead letter, so its message is also available in the form in
-which it was received.
+An event is a push from Pub/Sub or a CloudEvent from Eventarc. functions-framework can decode both, but it responds with
+HTTP 400 to a request that it cannot decode, and Pub/Sub would redeliver that request again and again. Here, such a
+request raises `MalformedEvent`, which the handlers log and acknowledge. An event that can never be handled becomes a
+dead letter, so its message is also available in the form in which it was received.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PUSH_FIELDS: Final = ("subscription", "deliveryAttempt")
 
 
 class ReceivedMessage(NamedTuple):
-    """The Pub/Sub message in an event, in a form that can be published again."""
+    """The Pub/Sub message in an event, ready to be published again."""
 
     data: bytes
     attributes: Mapping[str, str]
@@ -42,9 +42,9 @@ class ReceivedMessage(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedEvent:
-    """An event, in CloudEvents terms. `payload` is its data or, for a Pub/Sub push, the whole body.
+    """An event, in CloudEvents terms.
 
-    A replayed message has the id of the original event.
+    `payload` is its data or, for a Pub/Sub push, the whole body. A replayed message has the id of the original event.
     """
 
     id: str
@@ -53,13 +53,16 @@ class ReceivedEvent:
 
     @property
     def delivery_attempt(self) -> int | None:
-        """The number of this delivery, counted from 1. Only subscriptions with a dead-letter policy report it."""
+        """The number of this delivery, counted from 1.
+
+        Only subscriptions with a dead-letter policy report it.
+        """
         attempt = self.payload.get("deliveryAttempt") if isinstance(self.payload, Mapping) else None
         return attempt if type(attempt) is int and attempt > 0 else None
 
     @property
     def subscription(self) -> str:
-        """The name of the subscription that delivered the event, or "" if it is not known."""
+        """The subscription that delivered the event, or "" if it is unknown."""
         name = self.payload.get("subscription") if isinstance(self.payload, Mapping) else None
         return name if isinstance(name, str) else ""
 
@@ -104,7 +107,7 @@ def read_event(
 
 
 def _drop_unneeded(payload: Any) -> Any:
-    """Keep only those fields of a push or notification that are used."""
+    """Keep only the fields of a push or notification that are used."""
     if not isinstance(payload, Mapping):
         return payload
     if "message" not in payload:

@@ -1,4 +1,7 @@
-"""Read the fields of an event's JSON body. Each function returns a checked value or raises `MalformedEvent`."""
+"""Read the fields of an event's JSON body.
+
+Each function returns a checked value or raises `MalformedEvent`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ depends on the event's type.
 """
 
 SCHEMA_OF_REPAIRS: Final = 3
-"""The schema of requests for a run that keeps steps of another one. Earlier versions would run all of its steps."""
+"""The schema of requests for a run that keeps steps of another run. Earlier versions would run all of its steps."""
 
 SCHEMA_OF_COMMANDS: Final = 3
 """The schema of commands about runs. Earlier versions would give up on an event of an unknown type."""
@@ -138,7 +141,10 @@ def read_step_id(body: Mapping[str, Any], name: str) -> str:
 
 
 def read_step_ids(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return a list of at most `MAX_NAMED` ids of steps and items, or an empty one if it is missing."""
+    """Return a list of ids of steps and items.
+
+    The list may have at most `MAX_NAMED` ids. Returns an empty list if it is missing.
+    """
     value = body.get(name)
     if value is None:
         return ()

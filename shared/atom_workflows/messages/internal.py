@@ -1,8 +1,8 @@
-"""The events that the functions send to one another; only this module writes and reads their JSON bodies.
+"""The events that the functions send to one another.
 
-Events carry ids, never definitions. Every body states its `type` and the `schema` that it follows. Reading an event
-raises `MalformedEvent` if redelivery cannot help, and `NewerVersion` if a newer version wrote the event. Requests for a
-run are read in `start.py`.
+Only this module writes and reads their JSON bodies. Events carry ids, never definitions. Every body states its `type`
+and the `schema` that it follows. Reading an event raises `MalformedEvent` if redelivery cannot help, and `NewerVersion`
+if a newer version wrote the event. Requests for a run are read in `start.py`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ _OF_MARKS: Final = frozenset({"step", "state", "outputs", "at", "reopens"})
 
 
 class ReadyStep(NamedTuple):
-    """A step to dispatch. `attempt` is the attempt to submit, or None for the next attempt of a released step."""
+    """A step to dispatch.
+
+    `attempt` is the attempt to submit, or None for the next attempt of a released step.
+    """
 
     step_id: str
     attempt: int | None = None
@@ -81,22 +84,29 @@ class StepsCompleted(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A wake-up call to the checker, from the scheduler or a dispatcher (for example, after it has submitted a job)."""
+    """A wake-up call to the checker.
+
+    It comes from the scheduler or a dispatcher (for example, after it has submitted a job).
+    """
 
     is_scheduled: bool = True
 
 
 class SweepPage(NamedTuple):
-    """One page of a pass over the due steps: those after `after` (a due time and a path) that are due by `until`."""
+    """One page of a pass over the due steps.
+
+    The page contains the steps after `after` (a due time and a path) that are due by `until`.
+    """
 
     after: tuple[datetime, str]
     until: datetime
 
 
 class JobEnded(NamedTuple):
-    """A Task Runner's hint that a job has ended. The job is named by its idempotency key, its id, or both.
+    """A Task Runner's hint that a job has ended.
 
-    Anyone who may publish to the topic can send such a hint, so it is only a reason to query the Task Runner.
+    The job is named by its idempotency key, its id, or both. Anyone who may publish to the topic can send such a hint,
+    so it is only a reason to query the Task Runner.
     """
 
     # `run/step/attempt`, as sent with the submission.
@@ -105,10 +115,11 @@ class JobEnded(NamedTuple):
 
 
 class RunCommand(NamedTuple):
-    """A command about a run, `CANCEL`, `RETRY` or `MARK`, that the start function has accepted from a caller.
+    """A command about a run, accepted by the start function.
 
-    `retries` is how many times the run had been retried when the command was accepted. The command applies
-    only to that try of the run: no matter how late or often it is delivered, it does nothing after another retry.
+    The command is `CANCEL`, `RETRY` or `MARK`. `retries` is how many times the run had been retried when the command
+    was accepted. The command is valid only until the next retry; after that, it does nothing, no matter how late or how
+    often it is delivered.
     """
 
     run_id: str
@@ -286,7 +297,7 @@ def _message(topic: str, kind: str, *, schema: int = SCHEMA, **body: Any) -> Mes
 
 
 def _schema_for(*names: str) -> int:
-    """Return the schema for an event that contains these step ids or paths.
+    """Return the schema for an event with these step ids or paths.
 
     An event that names an item gets the newer schema: an earlier version then lets it be redelivered to this version,
     instead of giving up on it.

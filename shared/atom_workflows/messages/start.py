@@ -1,4 +1,7 @@
-"""Requests for a run: a start message, an HTTP call, a bucket notification, or a request to continue a run."""
+"""Requests to start or continue a run.
+
+A start may be requested by a start message, an HTTP call or a bucket notification.
+"""
 
 from __future__ import annotations
 
@@ -87,10 +90,11 @@ _LIKENESS: Final = 0.7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequested:
-    """A run to start, from a stored file (`workflow_path` at a `generation`) or an inline `definition`.
+    """A run to start.
 
-    `key` identifies the run (see run_ids.py). `trigger` tells users how the start was triggered, and `warnings` lists
-    the fields of the message that were ignored.
+    Its workflow is a stored file (`workflow_path` at a `generation`) or an inline `definition`. `key` identifies the
+    run (see run_ids.py). `trigger` tells users how the start was triggered, and `warnings` lists the fields of the
+    message that were ignored.
     """
 
     key: tuple[str, ...]
@@ -132,7 +136,7 @@ class StartRequested:
 
 
 class FileDeleted(NamedTuple):
-    """A workflow file that was deleted from its bucket, and the generation that it had."""
+    """A workflow file that was deleted from its bucket, and its generation."""
 
     path: str
     generation: int

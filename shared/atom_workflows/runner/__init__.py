@@ -1,1 +1,4 @@
-"""The part of the contract that the Task Runners in this repository share: requests, outputs and reports of jobs."""
+"""Code that the Task Runners in this repository share.
+
+It reads requests and outputs, and writes reports about jobs, as the contract defines them.
+"""

@@ -11,7 +11,7 @@ from atom_workflows.core import outputs as limits
 from atom_workflows.errors import JsonTooDeep, OutputsUnusable
 
 MAX_FILE_BYTES: Final = 4 * limits.MAX_OUTPUTS_BYTES
-"""The maximum size of the file. The limit on outputs is lower, but ignores spaces, since people indent their JSON."""
+"""The maximum size of the file. The limit on outputs is lower, but excludes whitespace, since people indent JSON."""
 
 
 def read_outputs(data: bytes) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What a Task Runner says about a job, and its form in the contract."""
+"""A Task Runner's reports about jobs, in the form the contract requires."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport:
-    """A job's state. `outputs` and `reason` apply only to a job that has ended; None means no outputs."""
+    """A job's state.
+
+    `outputs` and `reason` apply only to a job that has ended; `outputs` is None if there are none.
+    """
 
     job_id: str
     state: JobState

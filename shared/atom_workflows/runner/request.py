@@ -1,4 +1,4 @@
-"""Read a submission into values: the job, its argument vector, and the environment that it gets."""
+"""Read a submission: the job, its arguments, and its environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _TEXTS: Final = ("imageUri", "engine", "url", "scaleTier", "masterType")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """A submission of one attempt. Fields that the workflow leaves out are empty."""
+    """A submission of one attempt.
+
+    Fields that the workflow leaves out are empty.
+    """
 
     # The idempotency key, `run/step/attempt`, and its parts.
     key: str

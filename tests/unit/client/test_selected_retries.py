@@ -198,13 +198,13 @@ def test_json_has_the_steps_and_nothing_else_on_stdout() -> None:
 @pytest.mark.parametrize(
     ("args", "code", "problem"),
     [
-        (("--from", "dd"), 1, "there is no step dd that could run again in run {}; `atom-workflows runs show {}`"),
-        (("--only", "b[1]"), 1, "there is no item b[1] that could run again in run {}; step `b` has no items"),
-        (("--only", "\x1b[31m"), 1, "there is no step "),
+        (("--from", "dd"), 1, "no step dd can run again in run {}; `atom-workflows runs show {}`"),
+        (("--only", "b[1]"), 1, "no item b[1] can run again in run {}; step `b` has no items"),
+        (("--only", "\x1b[31m"), 1, "no step "),
         (
             ("--only", "a", "--only", "d"),
             1,
-            "but b, c between them would be kept. Name what is between them as well, use --from a",
+            "but b, c between them would be kept. Name those in between as well, use --from a",
         ),
         (("--failed",), 2, "--failed adds to --from and --only"),
         ((), 1, "run {} is SUCCEEDED; name the steps to run again with --from or --only"),

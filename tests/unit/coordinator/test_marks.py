@@ -408,7 +408,7 @@ def test_what_cannot_be_marked_is_refused(step_id: str, state: str, message: str
 def test_a_failed_step_of_a_run_that_goes_on_is_refused() -> None:
     """The steps after it have been skipped because of it."""
     world, run_id = begun(definition({"a": [], "b": ["a"], "x": []}), a={"always_fail": True}, x=LONG)
-    with pytest.raises(MarkError, match="step a is FAILED, which has decided the steps after it"):
+    with pytest.raises(MarkError, match="step a is FAILED, which has affected the steps after it"):
         mark_step(world.services, run_id, "a")
 
 
@@ -567,7 +567,7 @@ def test_a_marked_item_that_is_blocked_has_not_ended_as_marked(state: str) -> No
         world.clock.move(timedelta(seconds=20))
         world.tick()
     assert world.states(RUN)["train[2]"] == "SKIPPED"
-    with pytest.raises(MarkError, match=r"item train\[2\] is SKIPPED, which has decided the steps after it"):
+    with pytest.raises(MarkError, match=r"item train\[2\] is SKIPPED, which has affected the steps after it"):
         mark_step(world.services, RUN, "train[2]", state)
 
 
@@ -640,7 +640,7 @@ def test_a_loop_whose_items_have_begun_is_refused_until_its_run_has_ended() -> N
     world = World(script(train=LONG))
     start(world, workflow(loop, step("after", "train")))
     world.settle_down()
-    with pytest.raises(MarkError, match=r"the items of step train have begun; mark single items, such as 'train\[0\]'"):
+    with pytest.raises(MarkError, match=r"items of step train have begun; mark individual items, such as 'train\[0\]'"):
         mark_step(world.services, RUN, "train")
     cancel_run(world.services, RUN)
     world.run_to_end(RUN)

@@ -28,12 +28,12 @@ FAILED = {"publish": "it failed"}
 EDITS = {
     "nothing but what failed": Edit({**FAILED}),
     "a renamed step": Edit(
-        {"figures": "it is new", "report": "it depends on figures now", "publish": "it failed"},
+        {"figures": "it is new", "report": "it now depends on figures", "publish": "it failed"},
         {"id: stats": "id: figures", "clean, stats, train": "clean, figures, train"},
         removed="stats",
     ),
     "a new dependency": Edit(
-        {"stats": "it depends on clean now", "report": "stats runs again", **FAILED},
+        {"stats": "it now depends on clean", "report": "stats runs again", **FAILED},
         {"- {id: stats, dependsOn: [extract]": "- {id: stats, dependsOn: [extract, clean]"},
     ),
     "a dependency that was before the step anyway": Edit(
@@ -106,7 +106,7 @@ EDITS = {
     "a new step in the middle": Edit(
         {
             "check": "it is new",
-            "train": "it depends on check now",
+            "train": "it now depends on check",
             "report": "train runs again",
             **FAILED,
         },
@@ -129,7 +129,7 @@ EDITS = {
     ),
     "a step that reads an output of items": Edit(
         {
-            "train": "some outputs of its items are read now but were not before",
+            "train": "some outputs of its items are now read but were not before",
             "report": "its args changed",
             **FAILED,
         },

@@ -374,7 +374,7 @@ def test_a_run_that_fails_for_what_was_left_says_so() -> None:
     assert again(world, run_id, only=["b"]) == ["b/2"]
     assert world.run(run_id).state is RunState.FAILED
     assert [error["message"] for error in world.run(run_id).errors] == [
-        "steps that the retry left as they were had not succeeded"
+        "steps that the retry did not rerun had not succeeded"
     ]
 
 

@@ -68,4 +68,4 @@ def test_a_dependency_on_what_was_behind_a_step_is_new() -> None:
         )
     )
     judgment = judge(facts(before), facts(after), after, frozenset())
-    assert [(one.step_id, one.why) for one in judgment.choices] == [("b", ""), ("a", "it depends on b now")]
+    assert [(one.step_id, one.why) for one in judgment.choices] == [("b", ""), ("a", "it now depends on b")]

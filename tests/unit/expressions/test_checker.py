@@ -159,11 +159,11 @@ def test_an_expression_has_a_type(text: str, of: Type) -> None:
         ("1 in 2", ["2: `in` works on lists, text and maps, not on a whole number"]),
         ("null in params.rate", ["5: `in` works on lists, text and maps, not on a number"]),
         ("null in params.word", ["5: null is never in text"]),
-        ("params.word + 1", ["12: `+` takes numbers, texts or lists, not text and a number; write `text(…)`"]),
+        ("params.word + 1", ["12: `+` takes numbers, text or lists, not text and a number; write `text(…)`"]),
         ("params.word * 2", ["12: `*` takes numbers, not text and a number; write `int(…)`"]),
         (
             "params.day + 1",
-            ["11: `+` takes numbers, texts or lists, not a date and a number; write `day(…, 1)` or `add(…, '2h')`"],
+            ["11: `+` takes numbers, text or lists, not a date and a number; write `day(…, 1)` or `add(…, '2h')`"],
         ),
         ("params.on - params.options", ["10: `-` takes numbers, not true or false"]),
         ("-params.word", ["0: `-` takes numbers, not text; write `int(…)`"]),

@@ -48,7 +48,7 @@ _REFUSALS: Final = (
 
 
 ReadFirst: TypeAlias = Callable[[], tuple[list[Document], Any]]
-"""Reads the first documents, and returns the time from which a listener can go on."""
+"""Reads the first documents, and returns the time from which a listener can continue."""
 
 
 class FirestoreListener:
@@ -95,9 +95,9 @@ class FirestoreListener:
         return FirestoreListening(self._call, request, snapshots, read_first)
 
     def _read_first(self, query: Query) -> tuple[list[Document], Any]:
-        """Return the documents with the selected fields, and the time of the oldest read.
+        """Return the documents' selected fields, and the time of the oldest read.
 
-        What has changed between the pages is sent again to a listener that goes on from that time.
+        Changes made between the pages are sent again to a listener that continues from that time.
         """
         is_paged = query.limit is None and not query.order_by
         page = replace(query, limit=_PAGE) if is_paged else query
@@ -117,7 +117,7 @@ class FirestoreListener:
 class FirestoreListening:
     """A target with its own stream, which a thread reads and reopens.
 
-    With `read_first`, the first documents are read before there is a stream.
+    With `read_first`, the first documents are read before the stream is opened.
     """
 
     def __init__(self, call: Call, request: Any, snapshots: Snapshots, read_first: ReadFirst | None = None) -> None:
@@ -218,7 +218,7 @@ class FirestoreListening:
             requests.put(None)
 
     def _reach_moment(self) -> None:
-        """Wake the caller if documents have changed, or are up to date again."""
+        """Wake the caller if documents have changed or are current again."""
         self._pause_s = _FIRST_PAUSE_S
         self._is_live = True
         if self._snapshots.has_changes or self._awaits_moment:

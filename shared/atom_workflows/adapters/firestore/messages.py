@@ -110,7 +110,7 @@ class FirestoreMessages:
         return request
 
     def document(self, message: Any, fields: frozenset[str] | None = None) -> Document:
-        """Return the document that a message contains, or only some of its fields."""
+        """Return the document in a message, or only some of its fields."""
         return Document(
             path=message.name.removeprefix(self._documents),
             fields=_decode_fields(message.fields, fields),

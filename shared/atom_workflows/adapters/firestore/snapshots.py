@@ -41,14 +41,14 @@ class Snapshots:
         self._pending: dict[str, Document | None] = {}
 
     def begin_stream(self) -> None:
-        """Forget what the last stream reported after its last moment."""
+        """Discard what the last stream reported after its last complete moment."""
         self._is_current = False
         self._staged.clear()
         if not self.token:
             self._reset()
 
     def stage(self, documents: Iterable[Document]) -> None:
-        """Add documents that were read by a query; a stream that goes on from there completes the moment."""
+        """Add documents read by a query; the next stream completes the moment."""
         found = {document.path: document for document in documents}
         self.documents_read += len(found)
         self._staged |= found
@@ -145,7 +145,7 @@ class Snapshots:
         return batch
 
     def bookmark(self) -> Bookmark | None:
-        """Return where to resume after the changes that were taken."""
+        """Return where to resume after the changes taken so far."""
         token = self._taken_token if self._pending else self.token
         return Bookmark(token, dict(self._taken)) if token else None
 

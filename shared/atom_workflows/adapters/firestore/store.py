@@ -1,4 +1,4 @@
-"""The Store port, implemented with google-cloud-firestore and plain protocol messages on the client's channel."""
+"""The Store port, implemented with plain protocol messages on google-cloud-firestore's channel."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOTAL_TIMEOUT_S: Final = 30.0
 
 
 class FirestoreStore:
-    """Documents in one Firestore database; the client is safe to share between threads.
+    """Documents in one Firestore database; the client is thread-safe.
 
     An argument that Firestore rejects as invalid raises `StoreError`.
     """

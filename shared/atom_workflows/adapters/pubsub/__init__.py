@@ -1,1 +1,1 @@
-"""Pub/Sub: the bus, the dead letters, and what the command line reads from Pub/Sub."""
+"""Pub/Sub: the bus, the dead letters, and the command line's queries."""

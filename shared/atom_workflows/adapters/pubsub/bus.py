@@ -26,7 +26,7 @@ MAX_REQUEST_BYTES: Final = 5_000_000
 
 
 class PubsubBus:
-    """Publishes events to Pub/Sub in as few requests as possible, adding the prefix to each topic's name.
+    """Publishes events in as few requests as possible, to prefixed topic names.
 
     The requests are sent directly, not through the client's batching thread: a handler publishes after saving its
     state, and must know before it returns that the messages were accepted. Without that thread, only the generated

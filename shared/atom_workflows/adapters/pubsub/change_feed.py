@@ -1,6 +1,7 @@
-"""The changes to one run, read from the topic `events` through a subscription that exists only while someone watches.
+"""The changes to one run, read through a temporary subscription.
 
-The feed is a convenience: if there is no feed, or an event is lost, the watcher still reads the run's document.
+The subscription to the topic `events` exists only while someone watches. The feed is a convenience: if there is no
+feed, or an event is lost, the watcher still reads the run's document.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Changes = list[Mapping[str, Any]]
 
 
 class ChangeFeed:
-    """The changes to one run from the moment the `with` block is entered.
+    """The changes to one run since the `with` block was entered.
 
     If there is no feed, `problem` is the reason; otherwise, it is empty.
     """

@@ -1,4 +1,4 @@
-"""The DeadLetterBox port, implemented with a Pub/Sub subscription that is pulled one request at a time."""
+"""The DeadLetterBox port, implemented with synchronous pulls from Pub/Sub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time limits for requests to Pub/Sub, and the errors after which requests are retried."""
+"""Time limits for Pub/Sub requests, and the errors that are retried."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from google.api_core.retry import Retry, if_exception_type
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The time limits, in seconds, for one attempt at a request and for all attempts together."""
+    """Time limits in seconds: for one attempt, and for all attempts together."""
 
     call_s: float = 10.0
     total_s: float
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options for a client's calls; a timeout by itself would not limit the client's own retries."""
+        """A client's call options; a timeout alone would not limit its retries."""
         return {"retry": self.retry, "timeout": self.call_s}
 
     @property

@@ -1,4 +1,4 @@
-"""Access to Cloud Storage's JSON API without its client library: the address, object names and sessions."""
+"""Cloud Storage's JSON API: its address, object names and sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PATH: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/
 
 
 class StorageApi:
-    """One session with the API, or with an emulator if `STORAGE_EMULATOR_HOST` is set, as in Google's clients."""
+    """One session with the API, or with the emulator at `STORAGE_EMULATOR_HOST`."""
 
     def __init__(self, *scopes: str) -> None:
         self._scopes = scopes

@@ -1,4 +1,7 @@
-"""The Source port, implemented on Cloud Storage's JSON API so that functions need not import another client library."""
+"""The Source port, implemented on Cloud Storage's JSON API.
+
+This way, functions need not import another client library.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads to Cloud Storage with the user's own credentials, for the command line."""
+"""Uploads to Cloud Storage with the user's credentials, for the command line."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Access to the Task Runner over HTTP: the client, its responses, and the tokens that authenticate its calls."""
+"""Access to the Task Runner over HTTP: the client, responses and tokens."""

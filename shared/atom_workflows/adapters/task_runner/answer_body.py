@@ -1,4 +1,4 @@
-"""Read the body of a Task Runner's response, in any Unicode encoding and of any length.
+"""Read a response body in any Unicode encoding and of any length.
 
 A response is usually a few hundred bytes long. If it is much longer (say, with a job's log as its message), only its
 beginning is read, and the fields found there are used.
@@ -158,7 +158,7 @@ class _End(Exception):
 
 
 def scan_job(text: str) -> tuple[dict[str, Any] | None, bool, str]:
-    """Find the fields of `job` in truncated text, its outputs as `JobOutputs`, and the lookup key.
+    """Find a job's fields, outputs and lookup key in truncated text.
 
     The first result is None if the fields do not include the state; the second is True if the text contains the whole
     job; the third is "" if the text does not contain the whole key. Skipped values are not checked, and there is no

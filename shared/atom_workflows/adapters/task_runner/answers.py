@@ -1,4 +1,4 @@
-"""The meaning of a Task Runner's responses: the tables in docs/reference/task-runner.md, as code.
+"""Interpret a Task Runner's responses, according to docs/reference/task-runner.md.
 
 Nothing here reads from a connection, so tests can try any response in memory.
 """
@@ -192,7 +192,7 @@ def read_stop(answer: Answer, job_id: str) -> StopAnswer:
 
 
 def read_lookup(answer: Answer, key: str) -> JobAnswer | None:
-    """Return the job in the response to a lookup, or None if there is none with this key.
+    """Return the job found by a lookup, or None if none exists.
 
     Only a response that repeats the key counts: a Task Runner that does not know the parameter ignores it, and may
     answer with anything. Raises `LookupUnsupported` or `TaskRunnerUnavailable`.
@@ -239,7 +239,7 @@ def plain_text(text: str) -> str:
 
 
 def _names_no_job(body: AnswerBody, job_id: str) -> bool:
-    """Return True if the Task Runner itself reports that the job is unknown.
+    """Return True if the Task Runner itself reports an unknown job.
 
     Such a response is a JSON object without a job, or text that names the job. If the path is unknown, a proxy,
     gateway or web framework responds with a page, with text that lacks the job's id, or with nothing. Some of these

@@ -1,4 +1,4 @@
-"""The TaskRunner port, implemented over HTTP with pooled connections and limits on time and size.
+"""The TaskRunner port over HTTP, with pooled connections and bounded responses.
 
 Requests go directly to the transport adapter of `requests`, without a `Session`. That makes a call a third faster, and
 the features of a session are unwanted here anyway (following redirects, keeping cookies, taking proxies and passwords
@@ -134,7 +134,7 @@ class TaskRunnerClient:
         raise RequestNotAccepted(problem)
 
     def _call(self, request: _Request, timeout_s: float) -> Answer:
-        """Send a request, and repeat it with a new token after HTTP 401.
+        """Send a request, repeating it with a new token after HTTP 401.
 
         Together, both attempts take no longer than a single call is allowed to take.
         """
@@ -180,7 +180,7 @@ class TaskRunnerClient:
 
 
 class _Response(requests.Response):
-    """A response without unused parts such as cookies, which would take longer to build than the rest."""
+    """A response without unused, slow-to-build parts such as cookies."""
 
     def __init__(self, raw: Any) -> None:
         self.status_code = raw.status

@@ -1,4 +1,4 @@
-"""The sources of ID tokens: a service account's key, an impersonated service account, or the metadata server.
+"""Sources of ID tokens: keys, impersonated service accounts, and the metadata server.
 
 As in google-auth, the file that GOOGLE_APPLICATION_CREDENTIALS names comes first, followed by the metadata server;
 gcloud's own credential is not used. Every failure becomes one of our own errors, raised outside the `except` block: an
@@ -50,7 +50,7 @@ _RefreshError: Final[Any] = google.auth.exceptions.RefreshError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdToken:
-    """A token and two of its claims; `identity` is the service account's e-mail address, if the token includes it."""
+    """A token and two of its claims; `identity` is the service account's email address, if the token includes it."""
 
     text: str = field(repr=False)
     expires_at: datetime
@@ -171,7 +171,7 @@ class ServiceAccountKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impersonation:
-    """A service account that another credential may impersonate; its ID tokens are issued at `url`."""
+    """A service account to impersonate; its ID tokens are issued at `url`."""
 
     source: Any = field(repr=False)
     identity: str

@@ -1,4 +1,7 @@
-"""The ID token for one audience, kept until shortly before it expires and fetched by one thread for all callers."""
+"""The ID token for one audience, cached for all callers.
+
+One thread fetches it, and it is kept until shortly before it expires.
+"""
 
 from __future__ import annotations
 

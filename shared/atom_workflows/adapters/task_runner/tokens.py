@@ -1,4 +1,7 @@
-"""Bearer tokens for the Task Runner: a fixed token, or one ID token per audience, and only for allowed addresses."""
+"""Bearer tokens for the Task Runner, provided only for allowed addresses.
+
+There is either one fixed token, or one ID token per audience.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def tokens_for(settings: Settings) -> Tokens:
 
 
 class FixedToken:
-    """The token in `WORKFLOW_TR_AUTH_JWT`; the value `none` means that no token is sent."""
+    """The token in `WORKFLOW_TR_AUTH_JWT`; `none` means that no token is sent."""
 
     def __init__(self, token: str) -> None:
         token = token.strip()
@@ -68,7 +71,7 @@ class FixedToken:
 
 
 class IdTokens:
-    """ID tokens issued for the address to which they are sent, or for that address's audience in `audiences`."""
+    """ID tokens issued for the address called, or its audience in `audiences`."""
 
     def __init__(
         self,

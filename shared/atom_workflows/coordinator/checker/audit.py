@@ -1,7 +1,8 @@
-"""Audit each open run from time to time, and restart work that stopped because an event was lost or an instance died.
+"""Audit each open run from time to time, and restart stalled work.
 
-The checker has many runs to audit and little memory. So an audit makes only a few calls to the store; longer work, such
-as closing a large run, is handed off to the start function (`run.seed`, see `repair.continue_run`).
+Work stalls when an event is lost or an instance dies. The checker has many runs to audit and little memory. So an audit
+makes only a few calls to the store; longer work, such as closing a large run, is handed off to the start function
+(`run.seed`, see `repair.continue_run`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Handle a tick: check the steps that are due, and keep checking for as long as that is useful.
+"""Handle a tick: keep checking due steps while that is useful.
 
 Cloud Scheduler ticks once a minute, but jobs should be polled every few seconds. So a tick starts a *burst* of checks,
 for which one instance at a time holds a lease:

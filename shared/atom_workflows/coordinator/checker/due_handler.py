@@ -1,4 +1,4 @@
-"""Handle steps that are due: poll their jobs, publish outcomes, hand steps to dispatchers, and audit runs.
+"""Handle due steps: poll jobs, publish outcomes, hand off steps, audit runs.
 
 A Task Runner may take a long time to respond. So other steps are handled while responses are outstanding, and a slow
 Task Runner delays only its own jobs. Audits of whole runs are handled in the same way.
@@ -135,7 +135,7 @@ class DueHandler:
         self._outbox.flush()
 
     def _save(self, going_on: Sequence[tuple[StoredStep, StepChange | None]]) -> None:
-        """Save changes to steps with running jobs, and schedule the next check of each."""
+        """Save changes to steps with running jobs, and schedule their next checks."""
         now, interval = self._services.clock.now(), self._services.settings.check_interval
         changes: dict[tuple[str, int], list[Decision]] = {}
         times_found: Counter[tuple[str, str]] = Counter()

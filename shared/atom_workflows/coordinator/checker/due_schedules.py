@@ -1,4 +1,4 @@
-"""Start the runs of schedules that are due, without letting one file's document delay everything else."""
+"""Start the runs of due schedules, without one file delaying the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the due steps of all runs, oldest first, and remember them for one burst.
+"""Read all runs' due steps, oldest first, and remember them per burst.
 
 What a burst remembers (`InFlight`) is read once per burst, not once per check.
 """
@@ -142,9 +142,10 @@ _Name: TypeAlias = tuple[str, str]
 
 @dataclass(slots=True)
 class InFlight:
-    """Steps that are under way, each with the time at which to check it next, unless it is being handled now.
+    """Steps under way, each with the time of its next check.
 
-    If a step changes unnoticed, the remembered version is out of date, and decisions about the step are refused.
+    A step that is being handled has no next check yet. If a step changes unnoticed, the remembered version is out of
+    date, and decisions about the step are refused.
     """
 
     is_full: bool = False
@@ -191,7 +192,7 @@ class InFlight:
         return known is not None and known.version == stored.version
 
     def awaits_stop(self, run_id: str) -> bool:
-        """Return True if a remembered job is still being stopped because its run is being closed."""
+        """Return True if a remembered job is being stopped with its run."""
         steps = (stored.step for stored in self._steps.values() if stored.step.run_id == run_id)
         return any(step.being_stopped_for == StopFor.RUN and not step.is_stop_over for step in steps)
 

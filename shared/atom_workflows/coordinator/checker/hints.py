@@ -1,6 +1,8 @@
-"""Handle a Task Runner's hint that a job has ended: ask about the job once, and publish its outcome.
+"""Handle a hint that a job has ended: poll the job once.
 
-Nothing in a hint is believed, so a hint can cost a status call but change nothing else.
+If the job has indeed ended, its outcome is published.
+
+Nothing in a hint is trusted, so a hint can cost a status call but change nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Check all due steps in rounds when there are more of them than a burst can remember.
+"""Check all due steps in rounds if a burst cannot remember them.
 
 A round goes through the due steps page by page, in the order of the due query. Each page is published as an event, so
 that several instances share the work. The document `control/round` holds the position at which the next page begins. It

@@ -1,4 +1,4 @@
-"""What Batch says about a job, in the words of the contract."""
+"""Translate what Batch says about a job into the contract's terms."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REASONS: Final[Mapping[int, tuple[str, str]]] = {
     50002: ("VM_LOST", "its VM stopped reporting"),
     50003: ("VM_LOST", "its VM was restarted"),
     50004: ("VM_LOST", "neither its VM nor its container responded"),
-    50005: ("TIMEOUT", "it ran for longer than allowed"),
+    50005: ("TIMEOUT", "it ran longer than allowed"),
     50006: ("VM_LOST", "its VM was recreated while the job was running"),
     KILLED: ("OOM", "it was killed, most likely because the machine ran out of memory; choose a larger masterType"),
     NOT_STARTED: ("NOT_STARTED", "its container could not be started; check the image and the permission to pull it"),
@@ -104,7 +104,7 @@ def waiting_message(job: Mapping[str, Any]) -> str:
 
 
 def failure_of(job: Mapping[str, Any], task: Mapping[str, Any]) -> Failure:
-    """Explain a job's failure from the job and its task.
+    """Explain a job's failure, based on the job and its task.
 
     The task may be empty.
     """

@@ -1,4 +1,4 @@
-"""Jobs of Batch: create, show and cancel them."""
+"""Create, show and cancel Batch jobs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class BatchEngine:
         return report
 
     def look_up(self, key: str, now: datetime) -> JobReport | None:
-        """Return the job with this key, or None if none can be seen."""
+        """Return the job with this key, or None if none is visible."""
         name = name_of(key, self.settings.topic_prefix)
         reply = self.rest.send(batch_requests.get_call(self.settings, self.settings.region, name))
         if reply.status == HTTPStatus.NOT_FOUND:

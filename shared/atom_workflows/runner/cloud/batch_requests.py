@@ -1,4 +1,7 @@
-"""The requests by which Batch creates, shows and cancels a job: https://cloud.google.com/batch/docs/reference/rest."""
+"""Requests to create, show and cancel a Batch job.
+
+See https://cloud.google.com/batch/docs/reference/rest.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, SHOW
 from atom_workflows.runner.request import JobRequest, job_environment
 
 MAX_DURATION: Final = timedelta(days=14)
-"""The maximum time for which Batch lets a job run."""
+"""The maximum time that Batch lets a job run."""
 
 FIELDS: Final = "createTime,labels,name,status,taskGroups/taskSpec/environment,uid"
 """The fields to request for a job. Including the job's arguments would make the response long."""
@@ -34,8 +37,8 @@ def create_call(settings: CloudSettings, request: JobRequest, name: str) -> Call
 def placeholder_call(settings: CloudSettings, request: JobRequest, name: str) -> Call:
     """Return the request that creates a placeholder if its name is unused.
 
-    In Batch, every job starts sooner or later. This one would do nothing on its machine, and can be cancelled before
-    it starts.
+    In Batch, every job starts sooner or later. A placeholder would do nothing on its machine, and can be cancelled
+    before it starts.
     """
     labels = placeholder_labels(request, settings.topic_prefix)
     task = {"runnables": [{"script": {"text": "exit 0"}}], "maxRetryCount": 0, "maxRunDuration": "60s"}

@@ -22,7 +22,7 @@ _YES_OR_NO: Final = {"": False, "false": False, "true": True}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudSettings:
-    """Settings that say where jobs run, under which account, and from which images."""
+    """Settings for the location, account and images of jobs."""
 
     project: str
     region: str

@@ -1,4 +1,4 @@
-"""What an error of an API, or a job that it does not find, means for a caller of the contract."""
+"""Translate API errors and missing jobs into errors of the contract."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def require_document(reply: Reply, api: str) -> None:
 
 
 def report_unseen(place: Place, now: datetime) -> JobReport:
-    """Report a job as queued if it is too new to be found.
+    """Report a missing job as queued if it is very new.
 
     Raises `JobNotFound` if the job is older, since it must be gone.
     """

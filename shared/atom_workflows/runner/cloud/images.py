@@ -1,4 +1,4 @@
-"""Decide from which images jobs may run."""
+"""Decide which images jobs may run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def is_image_prefix(text: str) -> bool:
 
 
 def read_image_prefixes(text: str, project: str) -> tuple[str, ...]:
-    """Return the prefixes with which the names of allowed images begin.
+    """Return the allowed prefixes of image names.
 
     By default, these are the project's own repositories in Artifact Registry.
     """

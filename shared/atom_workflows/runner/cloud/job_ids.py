@@ -1,8 +1,8 @@
-"""Ids of jobs: where a job is, and when it was created.
+"""Job ids, which encode where and when a job was created.
 
-The name of a job is a hash of its idempotency key, so a repeated submission finds the same job. The time of creation is
-part of the id in the contract alone. Right after a job was created, an API may not find it yet, and only the time tells
-such a job from one that is gone.
+The name of a job is a hash of its idempotency key, so a repeated submission finds the same job. Only the id used in the
+contract also contains the time of creation. Right after a job is created, an API may not find it yet, and only this
+time distinguishes such a job from one that is gone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _ID: Final = re.compile(
 
 
 class Engine(StrEnum):
-    """The service that runs a job. The value is the first part of the job's id."""
+    """The service that runs a job.
+
+    The value is the first part of the job's id.
+    """
 
     BATCH = "batch"
     CLOUD_RUN = "run"

@@ -1,4 +1,4 @@
-"""Tables of machines: what `scaleTier` and `masterType` mean, and what fits into Cloud Run."""
+"""Machine types for `scaleTier` and `masterType`, and Cloud Run's limits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Shape:
 def machine_type(request: JobRequest) -> str:
     """Return the machine type that a submission requests.
 
-    Raises `RequestRefused` if it does not name a possible machine type.
+    Raises `RequestRefused` if it does not name a valid machine type.
     """
     if request.master_type:
         if not _TYPE.fullmatch(request.master_type):

@@ -1,8 +1,9 @@
-"""The file into which a job writes its outputs: an object in a bucket that is mounted into the job.
+"""The file to which a job writes its outputs.
 
-The bucket holds one object for each job that wrote outputs, named after the job. It is read whenever a job that has
-succeeded is asked about, and removed only weeks later: a job may write it long before it ends, and a caller may die
-between the answer and recording it.
+It is an object in a bucket that is mounted into the job. The bucket holds one object for each job that wrote outputs,
+named after the job. The object is read whenever a caller asks for the status of a job that has succeeded, and is
+removed only weeks later: a job may write it long before the job ends, and a caller may crash between receiving the
+response and recording it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ _SUFFIX: Final = ".json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """A job's outputs. `values` is None if it wrote none; `problem` says why they cannot be used."""
+    """A job's outputs.
+
+    `values` is None if the job wrote none; `problem` says why they cannot be used.
+    """
 
     values: Mapping[str, Any] | None = None
     problem: str = ""

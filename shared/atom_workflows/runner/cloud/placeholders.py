@@ -1,9 +1,9 @@
-"""Placeholders: jobs that run nothing, and only keep an idempotency key from starting one.
+"""Placeholders: jobs that run nothing and only reserve an idempotency key.
 
-An API may answer for minutes that a new job does not exist, so that answer alone never shows that a key has no job. A
-name, however, is given only once. So if a key that is looked up shows no job, a placeholder is created with the name
-that the key's job would have. Either the name is taken, so there is a job, or no submission with this key can start one
-from now on.
+For several minutes, an API may report that a new job does not exist, so such a response alone never shows that a key
+has no job. A name, however, can be used only once. If no job is found for a key, a placeholder is therefore created
+under the name that the key's job would have. Either the name is already taken, so there is a job, or no submission with
+this key can start one from now on.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def placeholder_request(key: str) -> JobRequest:
 def placeholder_labels(request: JobRequest, deployment: str) -> dict[str, str]:
     """Return the labels of a placeholder.
 
-    They are those that the job itself would have had, and one that marks it as a placeholder.
+    They are the labels that the job itself would have had, plus one that marks it as a placeholder.
     """
     return {**job_labels(request, deployment), LABEL: "true"}
 
 
 def is_placeholder(job: Mapping[str, Any]) -> bool:
-    """Return True if a job of Batch or Cloud Run is a placeholder."""
+    """Return True if a Batch or Cloud Run job is a placeholder."""
     labels = job.get("labels")
     return isinstance(labels, Mapping) and LABEL in labels
 
 
 def report_placeholder(place: Place) -> JobReport:
-    """Report a placeholder as a job that was cancelled."""
+    """Report a placeholder as a cancelled job."""
     message = "no job was started: the key was looked up before the job was submitted, so it can no longer be used"
     return JobReport(job_id=place.job_id, state=JobState.CANCELLED, message=message, is_placeholder=True)

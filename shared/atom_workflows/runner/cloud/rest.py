@@ -1,4 +1,4 @@
-"""Requests to Google's APIs and their answers as values, and the port that sends them."""
+"""Google API requests and responses, and the port for sending requests."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ class Reply:
 
 
 class GoogleRest(Protocol):
-    """Sends requests with the function's own identity. Safe to use from several threads."""
+    """Sends requests with the function's own identity.
+
+    Safe to use from several threads.
+    """
 
     def send(self, call: Call) -> Reply:
         """Send a request and return the response, whatever its status.

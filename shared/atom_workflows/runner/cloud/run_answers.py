@@ -1,4 +1,4 @@
-"""What Cloud Run says about a job, in the words of the contract."""
+"""Translate what Cloud Run says about a job into contract terms."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def ended_at(job: Mapping[str, Any]) -> datetime | None:
 
 
 def failure_of(job: Mapping[str, Any], tasks: Mapping[str, Any]) -> Failure:
-    """Explain a job's failure from the job and its tasks.
+    """Explain a job's failure, based on the job and its tasks.
 
     The list of tasks may be empty.
     """

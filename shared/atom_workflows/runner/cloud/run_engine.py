@@ -1,4 +1,4 @@
-"""Jobs of Cloud Run: create, show and cancel them."""
+"""Create, show and cancel Cloud Run jobs."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ from atom_workflows.runner.request import JobRequest
 
 @dataclass(frozen=True, slots=True)
 class CloudRunEngine:
-    """The engine for tasks with `engine: cloud-run`. It sends no notifications, so its jobs are polled."""
+    """The engine for tasks with `engine: cloud-run`.
+
+    It sends no notifications, so its jobs are polled.
+    """
 
     rest: GoogleRest
     settings: CloudSettings
 
     def submit(self, request: JobRequest, now: datetime) -> JobReport:
-        """Create and start the job, or find the one with the same key."""
+        """Create and start the job, or find one with the same key."""
         require_allowed(request.image, self.settings.image_prefixes)
         name = name_of(request.key, self.settings.topic_prefix)
         place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)
@@ -92,7 +95,7 @@ class CloudRunEngine:
         return report
 
     def look_up(self, key: str, now: datetime) -> JobReport | None:
-        """Return the job with this key, or None if none can be seen."""
+        """Return the job with this key, or None if none is visible."""
         name = name_of(key, self.settings.topic_prefix)
         place = Place(engine=Engine.CLOUD_RUN, region=self.settings.region, name=name, created=now)
         reply = self._get(place)

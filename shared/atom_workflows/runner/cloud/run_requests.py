@@ -1,8 +1,9 @@
-"""The requests by which Cloud Run creates and shows a job: https://cloud.google.com/run/docs/reference/rest/v2.
+"""Requests to create, show, cancel, list and remove Cloud Run jobs.
 
-A job there has a fixed image, so each attempt is a job of its own, with one execution. `startExecutionToken` starts it
-in the request that creates the job, so there is never a job that a repeated submission would have to start. Without the
-token, a job only exists, which is what a placeholder is for.
+See https://cloud.google.com/run/docs/reference/rest/v2. A Cloud Run job has a fixed image, so each attempt is a
+separate job with one execution. `startExecutionToken` makes the request that creates a job start it as well, so a
+repeated submission never finds a job that still has to be started. Without the token, a job is created but not started,
+which is what a placeholder needs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from atom_workflows.runner.cloud.rest import CANCEL_S, CREATE_S, EXPLAIN_S, REMO
 from atom_workflows.runner.request import JobRequest, job_environment
 
 MAX_DURATION: Final = timedelta(hours=168)
-"""The maximum time for which Cloud Run lets a task run.
+"""The maximum time that Cloud Run lets a task run.
 
 It is also the default here, since Cloud Run's own default is ten minutes.
 """
@@ -31,7 +32,10 @@ FIELDS: Final = ("conditions", "createTime", "labels", "latestCreatedExecution",
 """The fields to request for a job. Including its arguments would make a response, or a page of jobs, too long."""
 
 PLACEHOLDER_IMAGE: Final = "us-docker.pkg.dev/cloudrun/container/job"
-"""Google's public sample. A job has to have an image, even if it is never started."""
+"""The image of placeholders, which is Google's public sample.
+
+A job must have an image, even if it is never started.
+"""
 
 _EXECUTION_SUFFIX: Final = "1"
 _VOLUME: Final = "atom-outputs"

@@ -18,7 +18,7 @@ ENGINES: Final[Mapping[str, Engine]] = {
     "batch": Engine.BATCH,
     "cloud-run": Engine.CLOUD_RUN,
 }
-"""The values of a task's `engine`. Any other is refused, since it is meant for another Task Runner."""
+"""The values of a task's `engine`. Any other value is refused, since it is meant for another Task Runner."""
 
 NOT_SENT_RETRY_S: Final = 10
 
@@ -56,7 +56,7 @@ class RunsJobs(Protocol):
         ...
 
     def look_up(self, key: str, now: datetime) -> JobReport | None:
-        """Return the job with this key, or None if none can be seen.
+        """Return the job with this key, or None if none is visible.
 
         A key does not say when its job was created, so a job that is too new to be visible seems not to exist.
         """
@@ -119,8 +119,9 @@ class CloudRunner:
     def look_up(self, key: str) -> ContractAnswer:
         """Handle `GET /jobstatus` with a key.
 
-        The key does not show which engine runs the job, so all are asked. If none shows a job, the key is taken on each
-        of them, so that none can appear later: a key is looked up only after its attempt has ended.
+        The key does not show which engine runs the job, so all engines are queried. If none shows a job, the key is
+        reserved on each of them, so that no job can appear later. This is safe because a key is looked up only after
+        its attempt has ended.
         """
 
         def found() -> tuple[int, dict[str, Any]]:
@@ -133,10 +134,11 @@ class CloudRunner:
         return _answer(found)
 
     def _find(self, key: str) -> JobReport:
-        """Return the job with this key, or a placeholder once the key is taken on all engines.
+        """Return the key's job, or a placeholder if no engine has one.
 
-        Raises `NotNow` or `GoogleUnavailable` if no engine shows a job, but one may have it. The key is then taken on
-        the other engines, so that a repeated submission cannot start another job there.
+        A placeholder is returned once the key is reserved on all engines. Raises `NotNow` or `GoogleUnavailable` if no
+        engine shows a job, but one of them may have one. The key is then reserved on the other engines, so that a
+        repeated submission cannot start another job there.
         """
         engines, now = self.engines.values(), self.now()
         shown = [_ask(engine.look_up, key, now) for engine in engines]
@@ -154,7 +156,10 @@ class CloudRunner:
 def _ask(
     call: Callable[[str, datetime], JobReport | None], key: str, now: datetime
 ) -> JobReport | NotNow | GoogleUnavailable | None:
-    """Return an engine's answer, or the error that it raised, since another engine may know the job."""
+    """Return an engine's answer, or the error that it raised.
+
+    An error is not raised here, since another engine may know the job.
+    """
     try:
         return call(key, now)
     except (NotNow, GoogleUnavailable) as error:

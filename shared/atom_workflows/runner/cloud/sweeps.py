@@ -1,7 +1,8 @@
-"""Remove what ended jobs left behind: jobs of Cloud Run, of which a region may have 1,000, and outputs files.
+"""Remove what ended jobs left behind: Cloud Run jobs and outputs files.
 
-A sweep is a part of some request, since a function has a processor only then. So it is bounded in time and in number,
-and each instance sweeps once in a while. The bucket's lifecycle rule removes outputs that no sweep finds.
+A region may have only 1,000 Cloud Run jobs. A sweep runs as part of a request, since a function has CPU time only
+during requests. It is therefore limited in time and in the number of removals, and each instance sweeps only
+occasionally. The bucket's lifecycle rule removes outputs that no sweep finds.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(slots=True)
 class Sweeper:
-    """Removes old jobs and outputs at intervals of `EVERY`, or more often if there are many jobs."""
+    """Removes old jobs and outputs at intervals of `EVERY`.
+
+    Sweeps are more frequent if there are many jobs.
+    """
 
     rest: GoogleRest
     settings: CloudSettings

@@ -1,4 +1,4 @@
-"""Times in the answers of Google's APIs."""
+"""Read times from the responses of Google's APIs."""
 
 from __future__ import annotations
 

@@ -11,17 +11,20 @@ from atom_client.console import live
 from atom_client.console.live import stream
 
 
+def said(*lines: dict[str, Any]) -> Generator[dict[str, Any]]:
+    """Yield these lines."""
+    yield from lines
+
+
 def test_empty_lines_are_sent_only_to_keep_the_connection_alive() -> None:
     """The first one shows that the connection works; after that, a quiet stream sends no byte."""
-    lines: Generator[dict[str, Any]] = (line for line in [{}, {}, {}, {"a": 1}, {}, {"b": 2}, {}])
-    assert list(stream(lines).iter_encoded()) == [b"\n", b'{"a":1}\n', b'{"b":2}\n']
+    assert list(stream(said({}, {}, {}, {"a": 1}, {}, {"b": 2}, {})).iter_encoded()) == [b"\n", b'{"a":1}\n', b'{"b":2}\n']
 
 
 def test_a_quiet_stream_shows_whether_someone_still_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while, an empty line is sent."""
     monkeypatch.setattr(live, "SILENCE_S", 0.0)
-    lines: Generator[dict[str, Any]] = (line for line in [{}, {}])
-    assert list(stream(lines).iter_encoded()) == [b"\n", b"\n"]
+    assert list(stream(said({}, {})).iter_encoded()) == [b"\n", b"\n"]
 
 
 def test_viewers_leave_with_their_page() -> None:

@@ -146,7 +146,7 @@ def test_preview_of_a_mark_survives_progress_elsewhere() -> None:
         ({"step": "b", "state": "failed"}, WRONG, "a step can be marked as succeeded or skipped"),
         ({"step": " ", "state": "skipped"}, WRONG, "name the step"),
         ({"step": "b", "state": "succeeded", "outputs": {"x": "1"}}, REFUSED, "does not declare the output x"),
-        ({"step": "b", "state": "succeeded", "outputs": {"x": 1}}, WRONG, "must be a map of texts"),
+        ({"step": "b", "state": "succeeded", "outputs": {"x": 1}}, WRONG, "must be a map of strings"),
     ],
 )
 def test_marks_that_are_impossible_are_refused(body: dict[str, Any], status: int, said: str) -> None:

@@ -72,11 +72,11 @@ def test_a_page_too_far_away_is_refused_without_options(monkeypatch: pytest.Monk
 
 
 def test_a_long_item_is_shown_whole_elsewhere() -> None:
-    """A long value is clipped among the facts, which say that the page has all of it."""
+    """A long value is clipped among the facts, which say that the page shows all of it."""
     world = World(script(train={"duration": 600}))
     items = json.dumps(["x" * 5_000])
     run_id = world.start(f"name: flow\nsteps:\n- {{id: train, forEach: {items}, task: {{imageUri: i}}}}\n")
     world.settle_down()
     answer = ask(world, f"/runs/{run_id}/steps/train[0]").body
-    assert any("the page has all of it" in value for _, value in answer["facts"])
+    assert any("the page shows all of it" in value for _, value in answer["facts"])
     assert options_in(answer["facts"]) == []

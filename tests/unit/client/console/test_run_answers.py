@@ -90,6 +90,7 @@ def test_an_empty_list_says_what_was_searched(three: World) -> None:
         {"label": "team"},
         {"label": " =x"},
         {"page": "0"},
+        {"page": "9" * 5_000},
         {"page": "x"},
         {"since": "tomorrow"},
     ],

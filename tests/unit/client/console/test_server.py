@@ -45,7 +45,8 @@ def get(server: ConsoleServer, path: str) -> http.client.HTTPResponse:
     """Ask the server as its page would."""
     host = server.address.removeprefix("http://").partition("/")[0]
     connection = http.client.HTTPConnection(host, timeout=30)
-    connection.request("GET", f"/api{path}", headers={"X-Atom-Token": TOKEN})
+    token = server.address.partition("#token=")[2]
+    connection.request("GET", f"/api{path}", headers={"X-Atom-Token": token})
     return connection.getresponse()
 
 

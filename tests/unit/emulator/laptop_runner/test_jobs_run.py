@@ -146,7 +146,7 @@ def test_a_signal_is_a_reason(laptop: Laptop) -> None:
         ("./plain.py", "permission denied", "run `chmod +x ./plain.py`, and give it a first line such as #!"),
         ("./script.py", "permission denied", "run `chmod +x ./script.py`"),
         ("./no_first_line.py", "exec format error", "a script needs a first line such as #!/usr/bin/env python3"),
-        ("./wrong_first_line.py", "there is no program", "the program that its first line names"),
+        ("./wrong_first_line.py", "there is no program", "the program named in its first line"),
         ("/", "permission denied", "it is a folder"),
     ],
 )

@@ -39,8 +39,8 @@ FAULTS = (
     "or maps such as {status: 429, times: 2}"
 )
 OUTPUTS = "expected a mapping of JSON values, or a list of them, one for each attempt"
-IN_QUOTES = "write dates, and names that are not texts, in quotes"
-REASON = "expected a text of one line and at most 64 characters, or a list of them, one for each attempt"
+IN_QUOTES = "put dates, and names that are not strings, in quotes"
+REASON = "expected one line of text of at most 64 characters, or a list of them, one for each attempt"
 
 
 def test_every_field_is_read() -> None:

@@ -181,7 +181,7 @@ def test_a_run_that_takes_too_long_is_given_up(player: Player) -> None:
         ({"rules": [{"step": "s0", "fails": 1}]}, "rules[0].fails: unknown; expected one of"),
         ({"rulez": []}, "script.rulez: unknown"),
         ({"rules": [{"step": "s0", "outputs": [3]}]}, "rules[0].outputs: expected a mapping of JSON values"),
-        ({"default": {"reason": 137}}, "default.reason: expected a text of one line"),
+        ({"default": {"reason": 137}}, "default.reason: expected one line of text"),
     ],
 )
 def test_a_wrong_script_is_refused_in_a_sentence(player: Player, script: dict[str, Any], problem: str) -> None:
