@@ -6,10 +6,12 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from atom_client.deployment import with_place
 from atom_client.text import between, clip
 from atom_client.views.as_json import items_object, moment_text, rounded_seconds
 from atom_client.views.lines import line_text
 from atom_client.views.next_steps import find_next, next_sentence
+from atom_client.views.queries import read_run
 from atom_client.views.run_facts import run_facts
 from atom_client.views.run_list import count_progress, is_under_way, timed_run
 from atom_client.views.step_list import count_line, remark, unstopped_jobs
@@ -17,6 +19,7 @@ from atom_client.views.summary import verdict
 from atom_client.views.why_run import HEADINGS, explain_run, run_explanation
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
+from atom_workflows.core.states import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +57,13 @@ def run_rows(store: Store, runs: Sequence[RunRecord], now: datetime) -> list[dic
     counted = {run_id: {"progress": one._asdict()} for run_id, one in count_progress(store, runs).items()}
     uncounted: dict[str, Any] = {"progress": None}
     return [{**timed_run(run, now), **counted.get(run.id, {} if is_under_way(run) else uncounted)} for run in runs]
+
+
+def queued_lines(store: Store, run_id: str) -> list[str]:
+    """Return a line that says that a reopened run is in line, if it is."""
+    run = read_run(store, run_id)
+    waits = run is not None and run.state is RunState.QUEUED
+    return [f"The run is QUEUED for now: `{with_place(f'why {run_id}')}` explains why."] if waits else []
 
 
 def run_answer(seen: Seen) -> dict[str, Any]:

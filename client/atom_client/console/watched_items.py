@@ -71,7 +71,7 @@ class PageOfItems:
         self._is_outdated = True
 
     def touch_if_old(self) -> None:
-        """Have the items chosen again unless they were chosen a moment ago.
+        """Choose the items again unless they were chosen a moment ago.
 
         While no one watches a page, no one touches it.
         """
@@ -99,7 +99,7 @@ class PageOfItems:
             return self._choice
 
     def read(self, store: Store) -> dict[str, Any]:
-        """Return the page without watching it."""
+        """Return the page as it is now, without watching it."""
         choice = self.choose(store, fresh=True)
         found = store.get(item_paths(choice.loop, choice.indexes))
         return self.answer(choice, [step_record(document) for document in found if document is not None])
@@ -153,7 +153,7 @@ class ItemsViewer:
         self.problem = ""
 
     def read(self) -> dict[str, Any]:
-        """Return the page as it is now."""
+        """Return the page as it is now, and watch its items."""
         return self._show(self._page.choose(self._store, fresh=True))
 
     def news(self, *, has_step_changed: bool) -> dict[str, Any]:
