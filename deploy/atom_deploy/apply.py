@@ -112,9 +112,9 @@ class Application:
 
 
 def check_accepted(resource: Resource, found: Any, known: Known, project: str) -> None:
-    """Raise `Refused` if what was found cannot be deployed over.
+    """Raise `Refused` if the existing resource must not be changed.
 
-    The error includes the commands that would change that.
+    The error includes the commands that would resolve this.
     """
     refusal = resource.refuse(found, known)
     if refusal is None:

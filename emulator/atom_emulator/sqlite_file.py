@@ -97,7 +97,7 @@ def _require_kind(connection: sqlite3.Connection, file: Path, kind: FileKind) ->
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
     if application_id != kind.application_id:
-        raise SqliteFileError(f"{file} is not a {kind.what} of atom-workflows, but another SQLite file; {_MOVE_IT}")
+        raise SqliteFileError(f"{file} is an SQLite file, but not an atom-workflows {kind.what}; {_MOVE_IT}")
     if version != kind.version:
         raise SqliteFileError(
             f"the {kind.what} in {file} has format {version}, but this version of atom-workflows reads only format "
@@ -138,7 +138,7 @@ def explained(file: Path, kind: FileKind) -> Iterator[None]:
         raise SqliteFileError(f"the {kind.what} in {file} cannot be used: {reason}; {remedy}") from error
 
 
-_MOVE_IT: Final = "to begin a new one, move it away, with the files -wal and -shm beside it"
+_MOVE_IT: Final = "to start a new one, move this one elsewhere, with the -wal and -shm files next to it"
 _FREE_SPACE: Final = "free some space"
 _ALLOW_IT: Final = "give yourself the right to read and write it and its folder, or work in another folder"
 

@@ -121,7 +121,7 @@ def test_a_bucket_may_be_public_by_its_lists(name: str) -> None:
     assert bucket.refuse({"name": "b", name: entries[:1]}, {}) is None
     refusal = bucket.refuse({"name": "b", name: entries}, {})
     assert refusal is not None
-    assert "to allUsers" in refusal.reason
+    assert "name allUsers" in refusal.reason
 
 
 def test_a_subscription_of_another_topic_is_refused() -> None:

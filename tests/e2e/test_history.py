@@ -392,7 +392,7 @@ def test_a_history_that_cannot_be_used_is_named(project: Project) -> None:
         refused = project.ask(*words)
         assert refused.code == 1, words
         assert f"the history in {file} cannot be used: it is damaged" in refused.stderr
-        assert "to begin a new one, move it away" in refused.stderr
+        assert "to start a new one, move this one elsewhere" in refused.stderr
         assert "Traceback" not in refused.stderr
         assert "stays open" not in refused.stderr
         assert ("--in-memory" in refused.stderr) is may_run

@@ -218,7 +218,7 @@ def test_a_retry_may_name_steps() -> None:
     """What cannot be chosen is refused at once, and what is chosen runs again."""
     world, run_id = failed()
     refused = call(world, "POST", f"/runs/{run_id}/retry", {"from": ["none"]})
-    assert (refused.status, refused.body) == (409, {"error": "there is no step none that could run again"})
+    assert (refused.status, refused.body) == (409, {"error": "no step none can run again"})
     assert call(world, "POST", f"/runs/{run_id}/retry", {"from": ["s0"]}).status == 202
     world.settle_down()
     assert world.run_to_end(run_id).state is RunState.SUCCEEDED

@@ -48,7 +48,7 @@ class ProjectFolder:
 
     @property
     def messages(self) -> Path:
-        """The file with the messages that are not acknowledged."""
+        """The file of unacknowledged messages."""
         return self.path / "messages.db"
 
     @property

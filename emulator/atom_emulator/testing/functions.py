@@ -56,7 +56,7 @@ class Invocation:
 
 
 class Observer(Protocol):
-    """An observer of what happens. It must not sleep."""
+    """Observes events as they occur. Must not block."""
 
     def on_publish(self, messages: Sequence[Message]) -> None:
         """Record messages that are published together."""

@@ -83,7 +83,7 @@ def register_upload(services: Services, workflow: Workflow, path: str, generatio
 
     saved = _change(services, path, decide)
     if saved is None:
-        log.info("schedules.upload.late", f"generation {generation} of {path} is not newer than the known one")
+        log.info("schedules.upload.late", f"generation {generation} of {path} is not newer than the recorded one")
     else:
         log.info("schedules.registered", f"{path} has {len(saved.entries)} schedules", generation=generation)
     if has_schedules:

@@ -70,7 +70,8 @@ class Past(NamedTuple):
 def scope_of(step: StepRecord, past: Mapping[str, Past], result: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the names that a step's condition and task can read.
 
-    `past` holds the steps that are read, and `result` the result of the run's main part if it is read.
+    `past` holds the earlier steps that they reference, and `result` the result of the run's main part if they
+    reference it.
     """
     constants = typed_constants(step.constants)
     return {

@@ -88,7 +88,7 @@ def select_marked(steps: Mapping[str, StepRecord], *, node_id: str) -> Selection
     The node is reset, and so are the nodes after it that did not succeed. Raises `SelectionError`.
     """
     if node_id not in steps:
-        raise SelectionError(f"there is no step {shown_id(node_id)} that could be marked", shown_id(node_id))
+        raise SelectionError(f"no step {shown_id(node_id)} can be marked", shown_id(node_id))
     return _require_possible(steps, Selection(only=(node_id,)))
 
 
@@ -115,10 +115,10 @@ def _find(steps: Mapping[str, StepRecord], name: str) -> str:
         items = (step for step in steps.values() if step.each == item.each and step.kind is NodeKind.ITEM)
         found = next((step for step in items if step.index == item.index and shown_id(step.id) == name), None)
         if expander is None or found is None:
-            raise SelectionError(f"there is no item {name} that could run again", name)
+            raise SelectionError(f"no item {name} can run again", name)
         return found.id
     if is_internal(name) or name not in steps:
-        raise SelectionError(f"there is no step {name} that could run again", name)
+        raise SelectionError(f"no step {name} can run again", name)
     return expander_id(name) if steps[name].kind is NodeKind.GATHER else name
 
 

@@ -198,9 +198,9 @@ def test_json_has_the_steps_and_nothing_else_on_stdout() -> None:
 @pytest.mark.parametrize(
     ("args", "code", "problem"),
     [
-        (("--from", "dd"), 1, "there is no step dd that could run again in run {}; `atom-workflows runs show {}`"),
-        (("--only", "b[1]"), 1, "there is no item b[1] that could run again in run {}; step `b` has no items"),
-        (("--only", "\x1b[31m"), 1, "there is no step "),
+        (("--from", "dd"), 1, "no step dd can run again in run {}; `atom-workflows runs show {}`"),
+        (("--only", "b[1]"), 1, "no item b[1] can run again in run {}; step `b` has no items"),
+        (("--only", "\x1b[31m"), 1, "no step "),
         (
             ("--only", "a", "--only", "d"),
             1,

@@ -224,7 +224,7 @@ def test_a_damaged_document_is_named(file: Path) -> None:
     ("change", "said"),
     [
         (f"PRAGMA user_version = {HISTORY.version + 1}", "has format 2, but this version of atom-workflows reads only"),
-        ("PRAGMA application_id = 7", "is not a history of atom-workflows"),
+        ("PRAGMA application_id = 7", "not an atom-workflows history"),
     ],
 )
 def test_a_foreign_file_is_refused(file: Path, change: str, said: str) -> None:
@@ -239,11 +239,11 @@ def test_what_a_refused_file_says_tells_what_to_do(file: Path) -> None:
     """Each reason why a file cannot be used comes with a way out, whoever opens it."""
     file.mkdir()
     for read_only in (False, True):
-        with pytest.raises(SqliteFileError, match=r"it is a folder; to begin a new one, move it away"):
+        with pytest.raises(SqliteFileError, match=r"it is a folder; to start a new one, move this one elsewhere"):
             History(file, read_only=read_only)
     file.rmdir()
     file.write_bytes(b"hello " * 5000)
-    with pytest.raises(SqliteFileError, match=r"it is damaged.*; to begin a new one, move it away"):
+    with pytest.raises(SqliteFileError, match=r"it is damaged.*; to start a new one, move this one elsewhere"):
         History(file, read_only=True)
     with pytest.raises(SqliteFileError, match=r"no such file or directory; work in another folder"):
         History(file.parent / "none" / "history.db")

@@ -26,5 +26,5 @@ def test_outputs_that_may_not_be_read_are_not_lost_in_silence(tmp_path: Path, mo
     monkeypatch.setattr(os, "open", refuse)
     result = conclude(End(code=0), stopped=None, timeout=None, last_lines="", outputs=files.read_outputs)
     assert (result.state, result.outputs) == (JobState.SUCCEEDED, None)
-    assert "cannot be read" in result.message
+    assert "not readable" in result.message
     assert "644" in result.message

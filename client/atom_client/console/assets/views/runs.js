@@ -81,7 +81,8 @@ function followRuns(view) {
 function apply({ page, query }, { runs: changed = [], gone = [], ...others }) {
   if (others.as_of) setClock(others.as_of);
   const news = new Map(changed.map((run) => [run.id, run]));
-  const listed = page.runs.map((run) => news.get(run.id) ?? run).filter((run) => !gone.includes(run.id));
+  // The steps of only a few runs are counted at a time; the others keep their last count.
+  const listed = page.runs.map((run) => ({ ...run, ...news.get(run.id) })).filter((run) => !gone.includes(run.id));
   let total = page.total - (page.runs.length - listed.length);
   if (page.page === 1 && (query.get("sort") ?? "created") === "created") {
     const known = new Set(page.runs.map((run) => run.id));
