@@ -90,9 +90,9 @@ def explain(error: Exception) -> str | None:
 
 
 def is_temporary(error: Exception) -> bool:
-    """Return True if a service may respond later without human help.
+    """Return True if it is worth asking again later.
 
-    A failed login counts, too: without a network, its token cannot be renewed.
+    A failed login is: without a network, its token cannot be renewed.
     """
     is_unavailable = isinstance(error, StoreUnavailable | BusUnavailable | SourceUnavailable)
     return is_unavailable and refusal_of(error) in {None, Refusal.NO_LOGIN}

@@ -31,9 +31,9 @@ class Removal:
     kept: list[Resource] = field(default_factory=list)
 
     def carry_out(self, plan: Plan) -> None:
-        """Remove every resource of the plan.
+        """Remove every resource in the plan.
 
-        Skips what does not exist, so an interrupted removal can be continued.
+        Skips any that do not exist, so an interrupted removal can be resumed.
         """
         with worker_pool(self.gcloud) as pool:
             first, *others = plan

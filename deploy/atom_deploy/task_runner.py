@@ -30,7 +30,7 @@ def uses_own_runner(deployment: Deployment, gcloud: Gcloud) -> bool:
 
 
 def check_kept(deployment: Deployment, gcloud: Gcloud) -> None:
-    """Keep a forgotten URL from replacing someone's Task Runner.
+    """Keep a Task Runner from being replaced because its URL was omitted.
 
     Raises `DeployProblem`, which names the URL.
     """

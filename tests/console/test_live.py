@@ -10,10 +10,11 @@ from typing import Final
 import pytest
 from playwright.sync_api import Page, expect
 
+from atom_client.console import live
 from atom_client.console.feeds import Feeds
 from atom_emulator.firestore.memory import MemoryListener
 from atom_emulator.testing.world import World
-from atom_workflows.documents import step_path
+from atom_workflows.documents import run_path, step_path
 from atom_workflows.ports import Update
 from console.conftest import OpenConsole
 from support.workflows import chain, fan, script
@@ -225,3 +226,26 @@ def test_a_history_is_not_followed(open_console: OpenConsole, world: World) -> N
     page.reload()
     expect(page.locator(".as-of")).to_contain_text("As of")
     assert not any("/api/" in url and "/live" in url for url in asked)
+
+
+def test_every_run_under_way_is_shown_with_its_progress(
+    open_console: OpenConsole, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps of only some are counted at a time; the others keep what was counted."""
+    monkeypatch.setattr(live, "COUNT_EVERY_S", 0.0)
+    monkeypatch.setattr(live, "KEEP_ALIVE_S", 0.1)
+    for number in range(25):
+        world.start(chain(2), run_key=str(number))
+    world.settle_down()
+    opened = Opened(world, open_console, "/runs")
+    expect(opened.page.locator("main td[data-name=Steps]").filter(has_text="0 of 2")).to_have_count(25)
+
+
+def test_a_deleted_run_leaves_the_history(open_console: OpenConsole, world: World) -> None:
+    """Its column would lead to nothing."""
+    run_id, _ = [world.start(chain(2), run_key=str(number)) for number in range(2)]
+    world.settle_down()
+    opened = Opened(world, open_console, "/workflows/flow")
+    expect(opened.page.locator("thead a")).to_have_count(2)
+    world.store.inner.delete(run_path(run_id))
+    expect(opened.page.locator("thead a")).to_have_count(1)

@@ -99,7 +99,8 @@ def test_earlier_address_takes_a_choice_back(open_console: OpenConsole) -> None:
         values = [one.get_attribute("value") for one in select.locator("option").all()]
         other = next(value for value in values if value != before)
         address = page.url
-        select.select_option(other)
-        expect(page).not_to_have_url(address)
-        page.evaluate("address => { location.href = address; }", address)
-        expect(select).to_have_value(before)
+        for _ in range(2):
+            select.select_option(other)
+            expect(page).not_to_have_url(address)
+            page.evaluate("address => { location.href = address; }", address)
+            expect(select).to_have_value(before)

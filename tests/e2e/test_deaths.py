@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from atom_emulator.platform.options import PartName
 from e2e.backends import site_on
 from e2e.site import Site
 from support.call_log import submissions, violations
@@ -31,32 +31,22 @@ def hasty_site(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield site
 
 
-def kill_worker(function: str) -> None:
+def kill_worker(site: Site, function: PartName) -> None:
     """Kill the process that handles the function's events.
 
     Its gunicorn starts another.
     """
-    (worker,) = eventually(lambda: workers(function), within_s=60, what=f"a worker of {function}")
+    (worker,) = eventually(lambda: workers(site, function), within_s=60, what=f"a worker of {function}")
     worker.kill()
 
 
-def workers(function: str) -> list[psutil.Process]:
+def workers(site: Site, function: PartName) -> list[psutil.Process]:
     """Return the function's workers that are alive.
 
     They are the last in the line of launcher, gunicorn and worker.
     """
-    target = {f"--source={HASTY / function / 'main.py'}", f"--target={function}"}
-    parents = {os.getpid()}
-    found: list[psutil.Process] = []
-    for _ in ("launcher", "gunicorn", "worker"):
-        found = [child for child in psutil.process_iter(["ppid", "cmdline"]) if is_one(child, parents, target)]
-        parents = {one.pid for one in found}
-    return found
-
-
-def is_one(process: psutil.Process, parents: set[int], target: set[str]) -> bool:
-    """Return True for a child of these that serves the target."""
-    return process.info["ppid"] in parents and target <= set(process.info["cmdline"] or ())
+    (gunicorn,) = psutil.Process(site.platform.process_group(function)).children()
+    return gunicorn.children()
 
 
 def test_a_dispatcher_dies_while_it_submits(hasty_site: Site) -> None:
@@ -66,7 +56,7 @@ def test_a_dispatcher_dies_while_it_submits(hasty_site: Site) -> None:
     giving_up = hasty_site.start(definition(CHAIN, middle={"onLost": "fail"}))
     for run_id in (going_on, giving_up):
         hasty_site.submitted(run_id, "middle")
-    kill_worker("dispatcher")
+    kill_worker(hasty_site, PartName.DISPATCHER)
     assert hasty_site.ended(going_on, within_s=60)["state"] == "SUCCEEDED"
     calls = hasty_site.calls(going_on)
     keys = [call.key for call in calls if call.is_submission and call.step == "middle"]
@@ -82,13 +72,13 @@ def hasty_keys(site: Site, run_id: str, step: str) -> set[str]:
     return {call.key for call in site.calls(run_id) if call.is_submission and call.step == step}
 
 
-@pytest.mark.parametrize("function", ["dispatcher", "checker"])
-def test_a_function_dies_while_jobs_run(hasty_site: Site, function: str) -> None:
+@pytest.mark.parametrize("function", [PartName.DISPATCHER, PartName.CHECKER])
+def test_a_function_dies_while_jobs_run(hasty_site: Site, function: PartName) -> None:
     """Jobs are polled to their end, and none is submitted twice."""
     hasty_site.script("rules: [{step: middle, duration: 1.5}]")
     run_id = hasty_site.start(definition(CHAIN))
     hasty_site.submitted(run_id, "middle")
-    kill_worker(function)
+    kill_worker(hasty_site, function)
     assert hasty_site.ended(run_id, within_s=60)["state"] == "SUCCEEDED"
     assert hasty_keys(hasty_site, run_id, "last") == {f"{run_id}/last/1"}
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import psutil
 import pytest
 
+from atom_emulator.platform.project_folder import ProjectFolder
 from e2e.console import command, console, surroundings
 from support.deadline import eventually
 from unit.emulator.laptop_runner.docker import IMAGE, running_daemon
@@ -196,11 +197,13 @@ def test_the_secret_is_nowhere_to_be_read(tmp_path: Path) -> None:
         described = json.loads(_read_object(lines))
         assert "WORKFLOW_TR_AUTH_JWT" not in described["environment"]
         parts = psutil.Process(process.pid).children(recursive=True)
-        (secret,) = {
-            environment["WORKFLOW_TR_AUTH_JWT"]
+        (file_of_secret,) = {
+            word.removeprefix("--secret-file=")
             for part in parts
-            if "WORKFLOW_TR_AUTH_JWT" in (environment := _environment_of(part))
+            for word in _command_of(part).split()
+            if word.startswith("--secret-file=")
         }
+        secret = Path(file_of_secret).read_text()
         assert len(secret) >= 43
         assert not any(secret in _command_of(part) for part in parts)
         environment = {**described["environment"]}
@@ -240,14 +243,6 @@ def _jobs_of(pid: int) -> list[psutil.Process]:
     return [one for one in psutil.Process(pid).children(recursive=True) if "time.sleep(600)" in _command_of(one)]
 
 
-def _environment_of(process: psutil.Process) -> dict[str, str]:
-    """Return a process's variables, or none if it has ended."""
-    try:
-        return process.environ()
-    except psutil.Error:
-        return {}
-
-
 def _command_of(process: psutil.Process) -> str:
     """Return a process's command line, or "" if it has ended."""
     try:
@@ -259,20 +254,19 @@ def _command_of(process: psutil.Process) -> str:
 def test_a_platform_for_one_file_runs_no_other(tmp_path: Path) -> None:
     """While `run --runner process` is up, a file that comes by message cannot run programs."""
     waiting = workflow(tmp_path, {"id": "a", "args": ["sh", "-c", "touch ../../../../up; sleep 600"]})
-    with running("run", waiting, "--runner", "process", "--log-dir", "logs", cwd=tmp_path) as process:
+    with running("run", waiting, "--runner", "process", "--log-dir", "logs", cwd=tmp_path):
         eventually((tmp_path / ".atom-workflows" / "up").exists, within_s=WITHIN_S, what="the first job")
-        (environment,) = {
-            tuple((name, found[name]) for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"))
-            for part in psutil.Process(process.pid).children(recursive=True)
-            if "WORKFLOW_TR_AUTH_JWT" in (found := _environment_of(part))
-        }
+        folder = ProjectFolder.of(tmp_path)
+        (run_id,) = folder.runs_under_way()
+        environment = folder.platform_of_run(run_id)
+        assert environment is not None
         other = tmp_path / "other"
         other.mkdir()
         file = workflow(other, {"id": "b", "args": ["touch", str(tmp_path / "executed")]})
         answer = subprocess.run(
             command("run", file),
             cwd=other,
-            env={**surroundings(None), **dict(environment), "GOOGLE_CLOUD_PROJECT": "atom-local"},
+            env={**surroundings(None), **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -292,6 +286,13 @@ def part(name: str) -> Callable[[subprocess.Popen[str]], psutil.Process]:
     return find
 
 
+def launcher(process: subprocess.Popen[str]) -> psutil.Process:
+    """Return the process that supervises the Task Runner."""
+    found = part("atom_emulator.laptop_runner")(process).parent()
+    assert found is not None
+    return found
+
+
 def itself(process: subprocess.Popen[str]) -> psutil.Process:
     """Return the command."""
     return psutil.Process(process.pid)
@@ -305,7 +306,7 @@ def itself(process: subprocess.Popen[str]) -> psutil.Process:
         (itself, signal.SIGTERM),
         (itself, signal.SIGKILL),
         (part("atom_emulator.laptop_runner"), signal.SIGKILL),
-        (part("child.py"), signal.SIGKILL),
+        (launcher, signal.SIGKILL),
         (part("warden.py"), signal.SIGKILL),
         (part("atom_emulator.pubsub"), signal.SIGKILL),
     ],

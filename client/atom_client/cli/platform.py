@@ -216,6 +216,8 @@ class OwnPlatforms:
     def __init__(self) -> None:
         self._folder = Path.cwd()
         self._given: Connect | None = click.get_current_context().obj
+        self._own = dict(os.environ)
+        self._names: set[str] = set()
         self._connected: dict[tuple[tuple[str, str], ...], Services] = {}
         self._connecting = threading.Lock()
 
@@ -230,11 +232,22 @@ class OwnPlatforms:
             return None
         # Google's clients read the addresses from the process's own environment, when they are made.
         with self._connecting:
-            os.environ.update(found)
+            self._export(found)
             key = tuple(sorted(found.items()))
             if key not in self._connected:
-                self._connected[key] = services_on(platform_of(os.environ), given=self._given)
+                place = platform_of({**self._own, **found})
+                self._connected[key] = services_on(place, given=self._given)
             return self._connected[key]
+
+    def _export(self, found: Mapping[str, str]) -> None:
+        """Replace the variables of another run's platform, which may have more of them."""
+        for name in self._names - found.keys():
+            if name in self._own:
+                os.environ[name] = self._own[name]
+            else:
+                os.environ.pop(name, None)
+        os.environ.update(found)
+        self._names = set(found)
 
     def _find(self, run_id: str) -> Mapping[str, str] | None:
         from atom_emulator.platform.project_folder import ProjectFolder  # noqa: PLC0415 (not installed everywhere)

@@ -50,7 +50,7 @@ def show_step(services: Services, run_text: str, step_id: str, *, as_json: bool)
     for line in (*_about_attempts(seen, attempts), *unstopped_jobs([seen.step])):
         click.echo(line)
     why = with_place(f"why {seen.run.id} {quote(shown_id(seen.step.id))}")
-    click.echo(f"\n`{why}` explains what decided its state.")
+    click.echo(f"\n`{why}` explains how it came to its state.")
 
 
 def _facts(seen: StepSeen, attempts: Sequence[TimedAttempt]) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from flask import Blueprint, Response
 from atom_client.console.app import answer, this_console
 from atom_client.console.files import shown_problems
 from atom_client.console.given import Given
-from atom_client.deployment import with_place
+from atom_client.console.run_answers import queued_lines
 from atom_client.errors import Failure, Misuse
 from atom_client.planning.repairs import FoundFile, find_own_file, plan_repair, text_of
 from atom_client.views.cancellation import cancelled_lines, plan_cancellation
@@ -24,7 +24,6 @@ from atom_client.views.reuse import requested_line, reuse_lines, reuse_object, r
 from atom_workflows.coordinator.commands import cancel_run, retry_run
 from atom_workflows.core.records import RunRecord
 from atom_workflows.core.reuse import require_reusable
-from atom_workflows.core.states import RunState
 from atom_workflows.errors import AtomWorkflowsError, InvalidParams, RunNotFound, RunStateError
 from atom_workflows.language.parser import parse_workflow
 from atom_workflows.language.problems import InvalidWorkflow
@@ -93,10 +92,8 @@ def retry(run_id: str) -> Response:
         failed=chosen.failed,
         retries=run.retries,
     )
-    reopened = read_run(services.store, run.id)
-    waits = reopened is not None and reopened.state is RunState.QUEUED
-    note = f"It is QUEUED for now: `{with_place(f'why {run.id}')}` explains why."
-    return answer({**plan.as_fields(), "queued": waits, "lines": [plan.summary, *[note] * waits]})
+    waits = queued_lines(services.store, run.id)
+    return answer({**plan.as_fields(), "queued": bool(waits), "lines": [plan.summary, *waits]})
 
 
 @actions.get("/runs/<run_id>/repair")

@@ -34,8 +34,8 @@ LARGE_BYTES: Final = 100_000
 """Responses larger than this are compressed."""
 READ_ONLY: Final = "This console is read-only: start it without --read-only to change anything."
 NO_PLATFORM: Final = (
-    "No platform is up in this folder, so its history can be read but not changed: `atom-workflows local up` starts "
-    "one, which resumes the open runs, and prints the address of its own console."
+    "No platform is up in this folder, so its history can be read but not changed. `atom-workflows local up` starts "
+    "one: it resumes the open runs, and prints the address of its own console."
 )
 
 _EXTENSION: Final = "atom_console"

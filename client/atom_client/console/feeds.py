@@ -34,7 +34,8 @@ After that, viewers waiting for the first documents get the error.
 """
 
 LINGERS_S: Final = 10.0
-_LOOK_S: Final = 2.0
+_CHECK_S: Final = 2.0
+"""How often to check whether anyone still watches."""
 
 
 class Watched(Protocol):
@@ -115,6 +116,12 @@ class Feed(Generic[State]):
         return bool(self._threads) and not self._stopping.is_set()
 
     @property
+    def is_known(self) -> bool:
+        """True if everything has been up to date since the feed began to listen."""
+        with self._changed:
+            return not self._unknown
+
+    @property
     def has_failed(self) -> bool:
         """True if listening to the documents has failed."""
         return self._failure is not None
@@ -136,7 +143,7 @@ class Feed(Generic[State]):
         for thread in self._threads:
             thread.join()
         self._stopping.clear()
-        # What was lost then may be there again.
+        # A connection lost before the pause may work again.
         self._problems.clear()
         self._read_before = self.documents_read
         self._listenings = list(self.state.listen(self._listener, self._marks))
@@ -163,7 +170,7 @@ class Feed(Generic[State]):
         try:
             # If one of the listeners fails, no one needs the others.
             while not self._has_ended:
-                batch = listening.take(_LOOK_S)
+                batch = listening.take(_CHECK_S)
                 if batch is not None:
                     with self._changed:
                         self._apply(number, batch)

@@ -1,4 +1,4 @@
-"""Examine a workflow file, which is neither stored nor sent anywhere."""
+"""Examine a workflow file without storing it or sending it anywhere."""
 
 from __future__ import annotations
 

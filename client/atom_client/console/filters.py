@@ -29,8 +29,8 @@ def wanted_runs(now: datetime) -> RunFilter:
     if (order := given.get("sort", RunOrder.CREATED.value)) not in _ORDERS:
         raise Misuse(f"runs cannot be sorted by {name_of(order)}, only by {', '.join(_ORDERS)}")
     labels = [one.partition("=") for one in given.getlist("label")]
-    if bad := [name for name, sign, _ in labels if not (name and sign)]:
-        raise Misuse(f"{name_of(bad[0])!r} is not a label; write NAME=VALUE")
+    if bad := ["".join(one) for one in labels if not (one[0].strip() and one[1])]:
+        raise Misuse(f"{name_of(bad[0])} is not a label; write NAME=VALUE")
     return RunFilter(
         states=[RunState(one) for one in dict.fromkeys(states)],
         workflow=given.get("workflow", "").strip(),
@@ -45,6 +45,14 @@ def wanted_runs(now: datetime) -> RunFilter:
 def number_of(name: str, default: int, *, most: int) -> int:
     """Return a number from the request, between 1 and `most`."""
     text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= most):
-        raise Misuse(f"`{name}` is {name_of(text)!r}; write a number from 1 to {most:,}")
-    return int(text[:9])
+    number = read_number(text, most=most)
+    if number is None:
+        raise Misuse(f"`{name}` is {name_of(text)}; write a number from 1 to {most:,}")
+    return number
+
+
+def read_number(text: str, *, most: int) -> int | None:
+    """Return the number in a text, or None if it has none from 1 to `most`."""
+    # Python refuses to read thousands of digits.
+    is_number = text.isascii() and text.isdecimal() and len(text.lstrip("0")) <= len(str(most))
+    return int(text) if is_number and 0 < int(text) <= most else None

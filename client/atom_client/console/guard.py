@@ -66,8 +66,8 @@ def refuse(  # noqa: PLR0911 (a kind of request each)
     if not path.startswith("/api/"):
         return None
     if not has_token(headers, token):
-        where = "open the address that `atom-workflows console` printed; it contains this console's token"
-        return Refusal(sentence=where, status=401)
+        sentence = "open the address that `atom-workflows console` printed; it contains this console's token"
+        return Refusal(sentence=sentence, status=401)
     # A form of another page cannot send this type without asking first.
     if method == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return Refusal(sentence="send application/json", status=415)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flask import Blueprint, Response, request
 
 from atom_client.console.app import this_console
-from atom_client.console.filters import wanted_runs
+from atom_client.console.filters import read_number, wanted_runs
 from atom_client.console.run_answers import run_answer, run_rows, step_rows
-from atom_client.console.watched_items import ItemsViewer, items_asked, news_of_items, watching_items
+from atom_client.console.watched_items import ItemsViewer, items_asked, news_of_items, problem_of_items, watching_items
 from atom_client.errors import Failure, explain, is_temporary
 from atom_client.views.as_json import moment_text
 from atom_client.views.counted_reads import CountedReads
 from atom_client.views.explanations import look_around_nodes
 from atom_client.views.live_run import THE_RUN, LiveRun, steps_among
-from atom_client.views.live_runs import MOST_RUNS, LiveRuns
+from atom_client.views.live_runs import MOST_LISTENED, LiveRuns
 from atom_client.views.queries import read_nodes_with_attempts
 from atom_client.views.run_list import OPEN_STATES, RunFilter, known_runs, timed_run
 from atom_client.views.run_references import require_run
@@ -28,7 +30,7 @@ from atom_workflows.errors import StoreUnavailable
 from atom_workflows.run_documents import run_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from atom_client.console.app import Console
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 live = Blueprint("live", __name__)
 
 KEEP_ALIVE_S: Final = 15.0
+"""How long to wait for a change before looking at what else a stream depends on."""
+
+SILENCE_S: Final = 15.0
 """How often to send an empty line.
 
 It shows whether anyone is still listening.
@@ -55,18 +60,20 @@ COUNT_EVERY_S: Final = 60.0
 Steps that end do not change their runs.
 """
 
-ITEMS_LOOK_S: Final = 0.25
-"""How often the listeners of pages of items are checked."""
+POLL_S: Final = 0.25
+"""How often feeds are checked besides the one that a stream waits for, such as those of pages of items."""
 
-READS_PER_S: Final = 2.0
+EXPLANATION_READS_PER_S: Final = 2.0
 """The budget for explaining a run, in documents per second."""
 
 RETRY_S: Final = 5.0
 """The pause after failing to read an explanation."""
 
 _CPU_SHARE: Final = 0.1
-_LONGEST_REST_S: Final = 10.0
-_MOST_DIGITS: Final = 18
+LONGEST_REST_S: Final = 10.0
+"""The maximum pause because of the processor time that an explanation took."""
+
+_MOST_VERSIONS: Final = 10**18
 
 
 class Explained(NamedTuple):
@@ -87,7 +94,6 @@ class WatchedRun(LiveRun):
     def __init__(self, run: RunRecord) -> None:
         super().__init__(run)
         self.explained = Explained(0, {}, {}, ())
-        self.reads = 0
         self._explaining = threading.Lock()
         self._due_at = 0.0
         self._explained_state = ""
@@ -120,9 +126,8 @@ class WatchedRun(LiveRun):
                 self._due_at, self._explained_state = time.monotonic() + RETRY_S, run.state.value
                 return self.explained
             self.explained = Explained(version, run_answer(seen), seen.loops, seen.steps)
-            self.reads += store.documents
             took = time.monotonic() - began
-            pause = max(min(_LONGEST_REST_S, took / _CPU_SHARE), store.documents / READS_PER_S)
+            pause = max(min(LONGEST_REST_S, took / _CPU_SHARE), store.documents / EXPLANATION_READS_PER_S)
             self._due_at, self._explained_state = time.monotonic() + pause, run.state.value
             return self.explained
 
@@ -148,7 +153,6 @@ def read_watched_run(console: Console, feeds: Feeds, run: RunRecord) -> dict[str
             "why_fixed": console.why_fixed(run),
             "steps": step_rows(explained.steps, explained.loops),
             "at": f"{feed.name}.{explained.version}",
-            "reads": feed.documents_read + feed.state.reads,
         }
 
 
@@ -189,7 +193,7 @@ def follow_run(run_id: str) -> Response:
     run = None if feeds.knows(run_key(run_id)) else require_run(services.store, run_id)
     run_id = run_id if run is None else run.id
 
-    def lines() -> Iterator[dict[str, Any]]:
+    def lines() -> Generator[dict[str, Any]]:
         with (
             feeds.watch(run_key(run_id), lambda: WatchedRun(run or require_run(services.store, run_id))) as feed,
             watching_items(services.store, feeds, console.item_pages, feed.state.run, pages) as viewers,
@@ -206,7 +210,7 @@ def _run_lines(
 
     Each is followed by a new explanation of the run, if one is due.
     """
-    state, problem = feed.state, None
+    state, note = feed.state, ProblemNote()
     # The first line comes at once, and shows that the connection works.
     yield {}
     feed.wait_until_known()
@@ -215,9 +219,7 @@ def _run_lines(
     while not feed.is_stopping:
         news = feed.wait(since, pause)
         since = news.version
-        line = _changes(services, feed, news)
-        if news.problem != problem:
-            line["problem"] = problem = news.problem
+        line = _changes(services, feed, news) | note.changes(news.problem or problem_of_items(viewers))
         yield {**line, **_place(services, feed, since)} if line else line
         if state.is_deleted:
             yield {"error": f"run {state.run.id} was deleted while it was being shown"}
@@ -238,7 +240,7 @@ def _run_lines(
             return
         time.sleep(LEAST_PAUSE_S)
         pause = KEEP_ALIVE_S if shown >= since else min(KEEP_ALIVE_S, state.due_in())
-        pause = min(pause, ITEMS_LOOK_S) if viewers else pause
+        pause = min(pause, POLL_S) if viewers else pause
 
 
 def _changes(services: Services, feed: Feed[WatchedRun], news: News) -> dict[str, Any]:
@@ -249,11 +251,7 @@ def _changes(services: Services, feed: Feed[WatchedRun], news: News) -> dict[str
 
 
 def _place(services: Services, feed: Feed[WatchedRun], version: int) -> dict[str, Any]:
-    return {
-        "at": f"{feed.name}.{version}",
-        "reads": feed.documents_read + feed.state.reads,
-        "as_of": moment_text(services.clock.now()),
-    }
+    return {"at": f"{feed.name}.{version}", "as_of": moment_text(services.clock.now())}
 
 
 # -- the list of runs --------------------------------------------------------------------------------------------------
@@ -276,7 +274,7 @@ def read_watched_runs(feeds: Feeds, wanted: RunFilter) -> tuple[list[Document], 
         version = feed.wait_until_known()
         with feed.locked() as state:
             newest = [] if listened.states else state.newest()
-            return newest, {"at": f"{feed.name}.{version}", "reads": feed.documents_read, "note": state.note}
+            return newest, {"at": f"{feed.name}.{version}", "note": state.note}
 
 
 def watch_newest(feeds: Feeds) -> AbstractContextManager[Feed[LiveRuns]]:
@@ -293,7 +291,7 @@ def follow_runs() -> Response:
     wanted = wanted_runs(services.clock.now())
     key, listened = _runs_feed(wanted)
 
-    def lines() -> Iterator[dict[str, Any]]:
+    def lines() -> Generator[dict[str, Any]]:
         with feeds.watch(key, lambda: LiveRuns(listened)) as feed:
             yield from _runs_lines(services, feed, (wanted, listened), version_after(feed, after))
 
@@ -307,36 +305,39 @@ def _runs_lines(
 
     `filters` are that of the page and that of the feed.
     """
-    (wanted, listened), problem = filters, None
+    (wanted, listened), note, pause = filters, ProblemNote(), 0.0
     yield {}
     feed.wait_until_known()
-    counted_at = time.monotonic()
+    counted_at, counted = time.monotonic(), dict[str, float]()
     while not feed.is_stopping:
-        news = feed.wait(since, 0.0 if problem is None else KEEP_ALIVE_S)
-        since = news.version
+        news = feed.wait(since, pause)
+        since, pause = news.version, KEEP_ALIVE_S
         keys = set(news.keys)
         with feed.locked() as state:
             if time.monotonic() - counted_at >= COUNT_EVERY_S:
                 counted_at = time.monotonic()
                 keys |= state.open_ids()
             found = [state.runs[key] for key in keys if key in state.runs]
-            is_full, note = state.is_full, state.note
+            is_full, limit = state.is_full, state.note
         left = [key for key in news.keys if key not in {one.id for one in found}]
         if is_full:
             # Others may have pushed them out: open ones are read again, and older ones are not followed any longer.
-            again = services.store.get([run_path(key) for key in left[-MOST_RUNS:]]) if listened.states else []
+            again = services.store.get([run_path(key) for key in left[-MOST_LISTENED:]]) if listened.states else []
             found += [one for one in again if one is not None]
-            left = [key for key, one in zip(left[-MOST_RUNS:], again, strict=True) if one is None] if again else []
+            left = [key for key, one in zip(left[-MOST_LISTENED:], again, strict=True) if one is None] if again else []
         known = list(known_runs(found, []))
         listed = [one for one in known if wanted.matches(one)]
         gone = sorted({*left, *(one.id for one in known)} - {one.id for one in listed})
         line: dict[str, Any] = {"gone": gone} if gone else {}
         if listed:
-            line["runs"] = run_rows(services.store, [run_record(one) for one in listed], services.clock.now())
-        if news.problem != problem:
-            line["problem"] = problem = news.problem
+            # Runs whose progress was counted longest ago come first, since only the first few are counted.
+            newest = sorted(map(run_record, listed), key=attrgetter("created_at"), reverse=True)
+            runs = sorted(newest, key=lambda run: counted.get(run.id, 0.0))
+            line["runs"] = run_rows(services.store, runs, services.clock.now())
+            counted |= {row["id"]: time.monotonic() for row in line["runs"] if row.get("progress")}
+        line |= note.changes(news.problem)
         if line:
-            line |= {"at": f"{feed.name}.{since}", "reads": feed.documents_read, "note": note}
+            line |= {"at": f"{feed.name}.{since}", "note": limit}
             line["as_of"] = moment_text(services.clock.now())
         yield line
         time.sleep(LEAST_PAUSE_S)
@@ -353,27 +354,45 @@ def this_feeds() -> Feeds:
     return feeds
 
 
+class ProblemNote:
+    """Says to a viewer once that there is a problem, and once that there is none any longer."""
+
+    def __init__(self) -> None:
+        self._said: str | None = None
+
+    def changes(self, problem: str) -> dict[str, str]:
+        """Return the member of a line that says this, or nothing if it has been said."""
+        if problem == self._said:
+            return {}
+        self._said = problem
+        return {"problem": problem}
+
+
 def version_after(feed: Feed[Any], after: str) -> int:
     """Return the version that a viewer has shown.
 
     Returns 0 if it was a version of another feed.
     """
     name, _, version = after.partition(".")
-    is_number = version.isdecimal() and version.isascii() and len(version) <= _MOST_DIGITS
-    return int(version) if name == feed.name and is_number else 0
+    return (read_number(version, most=_MOST_VERSIONS) or 0) if name == feed.name else 0
 
 
-def stream(lines: Iterator[dict[str, Any]]) -> Response:
+def stream(lines: Generator[dict[str, Any]]) -> Response:
     """Return a response that ends when the lines end.
 
-    A line without members keeps the connection alive. After a line with a `problem`, the page reconnects if the
-    response ends; an `error` is final.
+    A line without members is sent first, and then only to keep the connection alive. After a line with a `problem`,
+    the page reconnects if the response ends; an `error` is final.
     """
 
     def encoded() -> Iterator[str]:
+        sent_at = -SILENCE_S
         try:
-            for line in lines:
-                yield f"{json.dumps(line, separators=(',', ':'))}\n" if line else "\n"
+            # Whoever reads this may leave at any line, and then leaves the feeds, too.
+            with closing(lines):
+                for line in lines:
+                    if line or time.monotonic() - sent_at >= SILENCE_S:
+                        yield f"{json.dumps(line, separators=(',', ':'))}\n" if line else "\n"
+                        sent_at = time.monotonic()
         except Exception as error:
             # The answer has begun, so its status cannot say so.
             sentence = error.format_message() if isinstance(error, Failure) else explain(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,15 +12,16 @@ from flask import Blueprint, Response, request
 from atom_client.console.app import Console, this_console
 from atom_client.console.feeds import Feed, Feeds
 from atom_client.console.live import (
-    ITEMS_LOOK_S,
+    EXPLANATION_READS_PER_S,
     KEEP_ALIVE_S,
     LEAST_PAUSE_S,
-    READS_PER_S,
+    POLL_S,
+    ProblemNote,
     stream,
     this_feeds,
     version_after,
 )
-from atom_client.console.watched_items import ItemsViewer, items_asked, news_of_items, watching_items
+from atom_client.console.watched_items import ItemsViewer, items_asked, news_of_items, problem_of_items, watching_items
 from atom_client.views.live_runs import LiveDocuments
 from atom_client.views.run_references import require_run
 from atom_workflows.core.item_ids import expander_id, item_id, parse_item_id
@@ -40,7 +41,7 @@ class WatchedStep(LiveDocuments):
 
     def note_reads(self, documents: int) -> None:
         """Delay the next read in proportion to the documents this one read."""
-        self.due_at = time.monotonic() + documents / READS_PER_S
+        self.due_at = time.monotonic() + documents / EXPLANATION_READS_PER_S
 
 
 def watch_step(console: Console, feeds: Feeds, run_id: str, step_id: str) -> AbstractContextManager[Feed[WatchedStep]]:
@@ -58,7 +59,7 @@ def follow_step(run_id: str, step_id: str) -> Response:
     console, feeds, after, pages = this_console(), this_feeds(), request.args.get("after", ""), items_asked()
     run = require_run(console.services.store, run_id)
 
-    def lines() -> Iterator[dict[str, Any]]:
+    def lines() -> Generator[dict[str, Any]]:
         with (
             watch_step(console, feeds, run.id, step_id) as feed,
             watching_items(console.services.store, feeds, console.item_pages, run, pages) as viewers,
@@ -73,7 +74,7 @@ def follow_step(run_id: str, step_id: str) -> Response:
 
 def _step_lines(feed: Feed[WatchedStep], since: int, viewers: Mapping[str, ItemsViewer]) -> Iterator[dict[str, Any]]:
     states: dict[str, object] | None = None
-    is_outdated, problem, pause = False, None, 0.0
+    is_outdated, note, pause = False, ProblemNote(), 0.0
     while not feed.is_stopping:
         news = feed.wait(since, pause)
         since, is_outdated = news.version, is_outdated or bool(news.keys)
@@ -83,14 +84,13 @@ def _step_lines(feed: Feed[WatchedStep], since: int, viewers: Mapping[str, Items
         if is_outdated and (newest != states or due_in <= 0):
             is_outdated, line = False, {"changed": True, "at": f"{feed.name}.{since}"}
         states = newest if not is_outdated else states
-        if news.problem != problem:
-            line["problem"] = problem = news.problem
+        line |= note.changes(news.problem or problem_of_items(viewers))
         if items := news_of_items(viewers, viewers if news.keys else ()):
             line["items"] = items
         yield line
         time.sleep(LEAST_PAUSE_S)
         pause = min(KEEP_ALIVE_S, max(0.0, due_in)) if is_outdated else KEEP_ALIVE_S
-        pause = min(pause, ITEMS_LOOK_S) if viewers else pause
+        pause = min(pause, POLL_S) if viewers else pause
 
 
 def _paths_of_step(store: Store, run_id: str, step_id: str) -> list[str]:

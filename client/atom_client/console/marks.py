@@ -9,16 +9,15 @@ from flask import Blueprint, Response
 from atom_client.console.actions import RETRY_WORDS, read_run_to_change
 from atom_client.console.app import answer, this_console
 from atom_client.console.given import Given
-from atom_client.deployment import with_place
+from atom_client.console.run_answers import queued_lines
 from atom_client.errors import Misuse
 from atom_client.planning.marks import AskedMark, PlannedMark, find_step, output_problems, plan_mark
 from atom_client.text import listing, name_of
 from atom_client.views.param_forms import output_objects
-from atom_client.views.queries import read_run
 from atom_workflows.coordinator.commands import mark_step
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.marks import STATES, WORDS, Effect, require_markable
-from atom_workflows.core.states import RunState, StepState
+from atom_workflows.core.states import StepState
 
 marks = Blueprint("marks", __name__)
 
@@ -54,11 +53,9 @@ def mark(run_id: str) -> Response:
         reason=given.text("reason"),
         accepted=planned.accepted,
     )
-    reopened = read_run(services.store, run.id) if done is Effect.REOPENS else None
-    waits = reopened is not None and reopened.state is RunState.QUEUED
-    note = f"The run is QUEUED for now: `{with_place(f'why {run.id}')}` explains why."
-    lines = [_done_text(planned, done), *[note] * waits]
-    return answer({**plan.as_fields(), "effect": done.value, "queued": waits, "lines": lines})
+    waits = queued_lines(services.store, run.id) if done is Effect.REOPENS else []
+    lines = [_done_text(planned, done), *waits]
+    return answer({**plan.as_fields(), "effect": done.value, "queued": bool(waits), "lines": lines})
 
 
 def _read_asked(given: Given) -> AskedMark:

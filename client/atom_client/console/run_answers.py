@@ -6,17 +6,20 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from atom_client.deployment import with_place
 from atom_client.text import between, clip
 from atom_client.views.as_json import items_object, moment_text, rounded_seconds
 from atom_client.views.lines import line_text
 from atom_client.views.next_steps import find_next, next_sentence
+from atom_client.views.queries import read_run
 from atom_client.views.run_facts import run_facts
-from atom_client.views.run_list import count_progress, timed_run
+from atom_client.views.run_list import count_progress, is_under_way, timed_run
 from atom_client.views.step_list import count_line, remark, unstopped_jobs
 from atom_client.views.summary import verdict
 from atom_client.views.why_run import HEADINGS, explain_run, run_explanation
 from atom_workflows.core.item_ids import shown_id
 from atom_workflows.core.kinds import Phase
+from atom_workflows.core.states import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,11 +50,20 @@ A run with 10,000 failed steps has 10,000 reasons.
 
 
 def run_rows(store: Store, runs: Sequence[RunRecord], now: datetime) -> list[dict[str, Any]]:
-    """Return runs for a list, with the progress of open ones."""
-    progress = count_progress(store, runs)
-    return [
-        {**timed_run(run, now), "progress": progress[run.id]._asdict() if run.id in progress else None} for run in runs
-    ]
+    """Return runs for a list, with the progress of those under way.
+
+    If there are many, only the first ones have a `progress`; what the page shows of the others is still the latest.
+    """
+    counted = {run_id: {"progress": one._asdict()} for run_id, one in count_progress(store, runs).items()}
+    uncounted: dict[str, Any] = {"progress": None}
+    return [{**timed_run(run, now), **counted.get(run.id, {} if is_under_way(run) else uncounted)} for run in runs]
+
+
+def queued_lines(store: Store, run_id: str) -> list[str]:
+    """Return a line that says that a reopened run is in line, if it is."""
+    run = read_run(store, run_id)
+    waits = run is not None and run.state is RunState.QUEUED
+    return [f"The run is QUEUED for now: `{with_place(f'why {run_id}')}` explains why."] if waits else []
 
 
 def run_answer(seen: Seen) -> dict[str, Any]:

@@ -78,8 +78,6 @@ def list_runs() -> Response:
             "text": "" if page.runs or page.unreadable else describe_none(wanted),
             "as_of": moment_text(now),
             **live,
-            # Those of the listener, and those of this answer.
-            "reads": live.get("reads", 0) + store.documents,
         }
     )
 

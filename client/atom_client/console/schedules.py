@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any, Final
@@ -12,9 +12,9 @@ from flask import Blueprint, Response, request
 
 from atom_client.console.app import answer, this_console
 from atom_client.console.feeds import Feed, Feeds
+from atom_client.console.filters import number_of
 from atom_client.console.given import Given
-from atom_client.console.live import stream, this_feeds
-from atom_client.errors import Misuse
+from atom_client.console.live import POLL_S, ProblemNote, stream, this_feeds
 from atom_client.planning.requests import require_object
 from atom_client.views.as_json import moment_text
 from atom_client.views.live_schedules import LiveScheduleNames, LiveSchedules
@@ -37,7 +37,6 @@ schedules = Blueprint("schedules", __name__)
 NOTHING_STARTS: Final = "No platform is up in this folder, so these schedules start no runs."
 _MOST_INSTANTS: Final = 100
 _USUAL_INSTANTS: Final = 5
-_LOOK_S: Final = 0.25
 _CLOCK_S: Final = 5.0
 """How often the next start times are recomputed as time passes."""
 
@@ -113,7 +112,7 @@ class _Watched:
         return next(filter(None, (feed.wait(feed.version, 0.0).problem for feed in feeds)), "")
 
 
-# Not below /schedules, as the other streams.
+# Under /live, like the other streams.
 @schedules.get("/live/schedules")
 def follow_schedules() -> Response:
     """Stream files whose schedules change or whose next times pass.
@@ -122,9 +121,9 @@ def follow_schedules() -> Response:
     """
     console, feeds, with_deleted = this_console(), this_feeds(), _with_deleted()
 
-    def lines() -> Iterator[dict[str, Any]]:
+    def lines() -> Generator[dict[str, Any]]:
         with ExitStack() as leaving:
-            watched, shown, problem = _Watched(feeds, leaving), dict[str, Any](), None
+            watched, shown, note = _Watched(feeds, leaving), dict[str, Any](), ProblemNote()
             version, looked_at = -1, 0.0
             yield {}
             while not watched.names.is_stopping:
@@ -136,10 +135,8 @@ def follow_schedules() -> Response:
                     if changed or shown.keys() != objects.keys():
                         line = {"files": changed, "paths": list(objects), "as_of": moment_text(now)}
                     shown = objects
-                if watched.problem != problem:
-                    line["problem"] = problem = watched.problem
-                yield line
-                time.sleep(_LOOK_S)
+                yield line | note.changes(watched.problem)
+                time.sleep(POLL_S)
 
     return stream(lines())
 
@@ -148,10 +145,7 @@ def follow_schedules() -> Response:
 def show_next() -> Response:
     """Respond with the next times at which a file's schedules start runs."""
     found = _read(request.args.get("path", ""))
-    try:
-        count = min(_MOST_INSTANTS, max(1, int(request.args.get("count", _USUAL_INSTANTS))))
-    except ValueError as error:
-        raise Misuse(f"`count` must be a number: {error}") from error
+    count = number_of("count", _USUAL_INSTANTS, most=_MOST_INSTANTS)
     return answer({**schedule_objects(found), "next": next_objects(found, this_console().services.clock.now(), count)})
 
 

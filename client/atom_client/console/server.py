@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from typing import TYPE_CHECKING, ClassVar, Final, Self
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 import click
 from click.globals import pop_context, push_context
 from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
 
 from atom_client.console.actions import actions
 from atom_client.console.app import Console, create_app
 from atom_client.console.files import files
 from atom_client.console.graphs import graphs
+from atom_client.console.guard import RESPONSE_HEADERS, refuse
 from atom_client.console.histories import histories
 from atom_client.console.letters import letters
 from atom_client.console.live import live
@@ -116,11 +119,12 @@ class ConsoleServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._feeds is not None:
-            self._feeds.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        # A page whose stream ends connects again, which would open other feeds.
+        if self._feeds is not None:
+            self._feeds.close()
 
 
 class LaterConsoleServer(ConsoleServer):
@@ -131,12 +135,21 @@ class LaterConsoleServer(ConsoleServer):
 
     def __init__(self, make: Callable[[], Console], *, token: str) -> None:
         self._make = make
+        self._token = token
         self._made: Flask | None = None
         self._making = threading.Lock()
         self._feeds = None
         self._listen(_answering(self._answer), token, 0)
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        request = Request(environ)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        # Any web page can guess the port; nothing is connected for it.
+        refused = refuse(request.method, request.path, headers, token=self._token)
+        if refused is not None:
+            body = json.dumps({"error": refused.sentence})
+            refusal = Response(body, refused.status, RESPONSE_HEADERS, mimetype="application/json")
+            return refusal(environ, start_response)
         with self._making:
             if self._made is None:
                 console = self._make()

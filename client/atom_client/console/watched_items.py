@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from flask import request
 
 from atom_client.console.feeds import Feed, Feeds
+from atom_client.console.filters import read_number
 from atom_client.console.run_answers import item_rows, items_answer
 from atom_client.errors import Failure
 from atom_client.text import name_of
@@ -29,11 +30,18 @@ from atom_workflows.step_documents import step_record
 
 ITEMS_PER_PAGE: Final = 50
 
-READS_PER_S: Final = 10.0
+CHOICE_READS_PER_S: Final = 10.0
 """The budget for choosing a page's items, in documents per second."""
 
-LEAST_PAUSE_S: Final = 1.0
+CHOICE_PAUSE_S: Final = 1.0
+"""The least pause between two choices."""
+
+_MOST_PAGES: Final = 1_000_000
 _MOST_KNOWN: Final = 100
+
+
+class NoItems(Failure):
+    """The step does not exist, or has no `forEach`."""
 
 
 class Choice(NamedTuple):
@@ -62,6 +70,14 @@ class PageOfItems:
         """Choose the items again once that is due."""
         self._is_outdated = True
 
+    def touch_if_old(self) -> None:
+        """Choose the items again unless they were chosen a moment ago.
+
+        While no one watches a page, no one touches it.
+        """
+        if time.monotonic() >= self._due_at:
+            self.touch()
+
     def choose(self, store: Store, *, fresh: bool = False) -> Choice:
         """Return which items are on the page.
 
@@ -70,15 +86,20 @@ class PageOfItems:
         with self._lock:
             is_due = self._is_outdated and time.monotonic() >= self._due_at
             if self._choice is None or is_due or fresh:
+                # What changes during the read needs another one, and so does a read that fails.
                 self._is_outdated = False
                 reads = CountedReads(store)
-                self._choice = self._read(reads)
+                try:
+                    self._choice = self._read(reads)
+                except Exception:
+                    self._is_outdated = True
+                    raise
                 self.documents_read += reads.documents
-                self._due_at = time.monotonic() + max(LEAST_PAUSE_S, reads.documents / READS_PER_S)
+                self._due_at = time.monotonic() + max(CHOICE_PAUSE_S, reads.documents / CHOICE_READS_PER_S)
             return self._choice
 
     def read(self, store: Store) -> dict[str, Any]:
-        """Return the page without watching it."""
+        """Return the page as it is now, without watching it."""
         choice = self.choose(store, fresh=True)
         found = store.get(item_paths(choice.loop, choice.indexes))
         return self.answer(choice, [step_record(document) for document in found if document is not None])
@@ -91,7 +112,7 @@ class PageOfItems:
     def _read(self, store: Store) -> Choice:
         loop = read_loop(store, self.run, self._step_id)
         if loop is None:
-            raise Failure(f"run {self.run.id} has no step {name_of(self._step_id)} with `forEach`")
+            raise NoItems(f"run {self.run.id} has no step {name_of(self._step_id)} with `forEach`")
         number, (indexes, pages) = self._number, choose_indexes(store, loop, number=self._number, size=ITEMS_PER_PAGE)
         if number > pages:
             number, (indexes, pages) = pages, choose_indexes(store, loop, number=pages, size=ITEMS_PER_PAGE)
@@ -128,31 +149,44 @@ class ItemsViewer:
         self._feed: Feed[LiveItems] | None = None
         self._leaving = ExitStack()
         self._since = 0
+        self._is_missing = False
+        self.problem = ""
 
     def read(self) -> dict[str, Any]:
-        """Return the page as it is now."""
+        """Return the page as it is now, and watch its items."""
         return self._show(self._page.choose(self._store, fresh=True))
 
     def news(self, *, has_step_changed: bool) -> dict[str, Any]:
         """Return what has changed since the last call.
 
-        This is the whole page if its items were chosen again, and otherwise only the changed items.
+        This is the whole page if its items were chosen again, and otherwise only the changed items. `problem` then
+        says why they may be out of date, or "".
         """
+        if self._is_missing and not has_step_changed:
+            return {}
         if has_step_changed:
             self._page.touch()
-        choice = self._page.choose(self._store)
+        elif self._choice is None:
+            self._page.touch_if_old()
+        try:
+            choice = self._page.choose(self._store)
+        except NoItems:
+            # What else the viewer follows goes on.
+            self._is_missing = True
+            return {}
+        self._is_missing = False
         if choice is not self._choice:
             return self._show(choice)
         if self._feed is None:
             return {}
         news = self._feed.wait(self._since, 0.0)
-        self._since = news.version
+        self._since, self.problem = news.version, news.problem
         if not news.keys:
             return {}
         self._page.touch()
         with self._feed.locked() as state:
-            changed = [state.items[int(key)] for key in news.keys]
-        return {"items": item_rows(changed)}
+            changed = [state.items[int(key)] for key in news.keys if int(key) in state.items]
+        return {"items": item_rows(changed)} if changed else {}
 
     def _show(self, choice: Choice) -> dict[str, Any]:
         self._choice = choice
@@ -181,7 +215,8 @@ class ItemsViewer:
 def items_asked() -> dict[str, int]:
     """Return the pages of items that the request names, by step."""
     asked = [one.partition(":") for one in request.args.getlist("items")[:MOST_LOOPS]]
-    return {step_id: int(page) for page, _, step_id in asked if page.isdecimal() and page.isascii()}
+    numbers = {step_id: read_number(page, most=_MOST_PAGES) for page, _, step_id in asked}
+    return {step_id: number for step_id, number in numbers.items() if number is not None}
 
 
 @contextmanager
@@ -203,3 +238,8 @@ def news_of_items(viewers: Mapping[str, ItemsViewer], changed: Collection[str]) 
     """
     found = {step_id: viewer.news(has_step_changed=step_id in changed) for step_id, viewer in viewers.items()}
     return {step_id: news for step_id, news in found.items() if news}
+
+
+def problem_of_items(viewers: Mapping[str, ItemsViewer]) -> str:
+    """Return why some items may be out of date, or ""."""
+    return next(filter(None, (viewer.problem for viewer in viewers.values())), "")

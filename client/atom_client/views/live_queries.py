@@ -19,14 +19,14 @@ from atom_workflows.listening import Bookmark, Listener, Listening
 from atom_workflows.ports import Query
 from atom_workflows.schedule_documents import SCHEDULES, tick_path
 
-MOST_RUNS: Final = 200
+USUAL_RUNS: Final = 200
 """How many runs to listen to by default."""
 
 _OPEN: Final = frozenset(OPEN_STATES)
 
 
 def listen_to_runs(
-    listener: Listener, wanted: RunFilter, *, most: int = MOST_RUNS, since: Bookmark | None = None
+    listener: Listener, wanted: RunFilter, *, most: int = USUAL_RUNS, since: Bookmark | None = None
 ) -> Listening:
     """Listen to runs, including the wanted ones.
 

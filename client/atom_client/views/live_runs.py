@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from datetime import datetime
 
 from atom_client.views.live_queries import listen_to_runs
 from atom_client.views.run_list import OPEN_STATES, RunFilter
 from atom_workflows.listening import Batch, Bookmark, Listener, Listening
 from atom_workflows.ports import Document
 
-MOST_RUNS = 100
+MOST_LISTENED = 100
 """The maximum number of a list's newest or open runs to watch.
 
-Pages with other runs are read again.
+Pages with other runs are read when opened.
 """
 
 
@@ -23,6 +23,8 @@ class LiveRuns:
     def __init__(self, wanted: RunFilter) -> None:
         self._wanted = wanted
         self.runs: dict[str, Document] = {}
+        # The ids of the runs that were deleted, as far as that is known: of open runs, others may have ended.
+        self.deleted: set[str] = set()
 
     @property
     def size(self) -> int:
@@ -34,18 +36,21 @@ class LiveRuns:
 
         `since` has a bookmark if there was a listener before.
         """
-        return [listen_to_runs(listener, self._wanted, most=MOST_RUNS, since=since[0] if since else None)]
+        return [listen_to_runs(listener, self._wanted, most=MOST_LISTENED, since=since[0] if since else None)]
 
     def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
         """Apply a batch, and return the ids of the changed runs.
 
         Runs pushed out by newer ones, or no longer open, are no longer listened to.
         """
-        for path in batch.removed:
-            self.runs.pop(path.rpartition("/")[2], None)
+        removed = {path.rpartition("/")[2]: self.runs.pop(path.rpartition("/")[2], None) for path in batch.removed}
         news = {document.id: document for document in (*batch.added, *batch.changed)}
         self.runs |= news
-        return [*news, *(path.rpartition("/")[2] for path in batch.removed)]
+        # Newer runs push out the oldest.
+        oldest = min(map(_age, self.runs.values())) if self.is_full else None
+        self.deleted -= news.keys()
+        self.deleted |= {name for name, run in removed.items() if run and (oldest is None or _age(run) > oldest)}
+        return [*news, *removed]
 
     @property
     def is_full(self) -> bool:
@@ -53,14 +58,14 @@ class LiveRuns:
 
         If a run leaves, one of them takes its place.
         """
-        return len(self.runs) >= MOST_RUNS
+        return len(self.runs) >= MOST_LISTENED
 
     @property
     def note(self) -> str:
         """A note that not all open runs are followed, or ""."""
         if not self._wanted.states or not self.is_full:
             return ""
-        return f"Only {MOST_RUNS} of the open runs are followed; changes to the others appear at the next refresh."
+        return f"Only {MOST_LISTENED} of the open runs are followed; changes to the others appear at the next refresh."
 
     def open_ids(self) -> set[str]:
         """Return the ids of the runs that have not ended."""
@@ -68,8 +73,12 @@ class LiveRuns:
 
     def newest(self) -> list[Document]:
         """Return the runs, newest first."""
-        found = sorted(self.runs.values(), key=attrgetter("path"), reverse=True)
-        return sorted(found, key=lambda one: one.fields["created_at"], reverse=True)
+        return sorted(self.runs.values(), key=_age, reverse=True)
+
+
+def _age(run: Document) -> tuple[datetime, str]:
+    """Return a key that sorts runs as Firestore does: oldest first, then by path."""
+    return run.fields["created_at"], run.path
 
 
 class LiveDocuments:
@@ -91,4 +100,6 @@ class LiveDocuments:
     def apply(self, number: int, batch: Batch) -> Iterable[str]:  # noqa: ARG002 (there is one listener)
         """Return the paths of the documents that have changed."""
         self.states |= {one.path: one.fields.get("state") for one in (*batch.added, *batch.changed)}
+        for path in batch.removed:
+            self.states.pop(path, None)
         return [*(one.path for one in (*batch.added, *batch.changed)), *batch.removed]

@@ -36,7 +36,7 @@ class NextStep:
     waits_for: Sequence[str] = ()
 
     def as_fields(self) -> dict[str, Any]:
-        """Return the step's id and what it waits for, for JSON output."""
+        """Return the step's id and the words for its wait, for JSON output."""
         return {"id": self.step.id, "text": self.text}
 
 

@@ -140,8 +140,7 @@ def read_nodes_with_attempts(store: Store, run: RunRecord) -> dict[str, StepReco
 
     Items are left out.
     """
-    kinds = [kind.value for kind in NodeKind if kind is not NodeKind.ITEM]
-    where: list[Condition] = [("kind", "in", kinds)] if run.item_count else []
+    where: list[Condition] = [("kind", "in", _BUT_ITEMS)] if run.item_count else []
     return _read_outlines(store, run.id, where, (*OUTLINE_FIELDS, "attempts"))
 
 

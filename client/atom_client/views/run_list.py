@@ -321,6 +321,11 @@ def timed_run(run: RunRecord, now: datetime) -> dict[str, Any]:
     }
 
 
+def is_under_way(run: RunRecord) -> bool:
+    """Return True if a run has begun and has not ended, even if it waits in line again."""
+    return run.started_at is not None and not run.state.is_terminal
+
+
 class Progress(NamedTuple):
     """How many steps and items of an open run have ended.
 
@@ -332,11 +337,11 @@ class Progress(NamedTuple):
 
 
 def count_progress(store: Store, runs: Sequence[RunRecord]) -> dict[str, Progress]:
-    """Return the progress of open runs by run id.
+    """Return the progress of runs under way by run id.
 
     If there are many, progress is counted only for the first ones.
     """
-    begun = [run for run in runs if not run.state.is_terminal and run.started_at is not None]
+    begun = [run for run in runs if is_under_way(run)]
     return {
         run.id: Progress(
             steps=count_ended_steps(store, run),

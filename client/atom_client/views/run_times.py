@@ -46,6 +46,16 @@ def taken_text(run: RunRecord, now: datetime) -> str:
     return taken if in_all is None else f"{taken} since {reopening_of(run)}, {lasted(in_all)} in all"
 
 
+def open_text(run: RunRecord, now: datetime) -> str:
+    """Return how long an open run has been under way.
+
+    For example `17 s`, or `17 s since its retry (it first started 8 min 23 s ago)`. Returns "" if it has not begun.
+    """
+    taken, in_all = lasted(time_taken(run, now)), time_in_all(run, now)
+    # A reopened run was closed for a while.
+    return taken if in_all is None else f"{taken} since {reopening_of(run)} (it first started {lasted(in_all)} ago)"
+
+
 def ended_text(run: RunRecord, *, word: str = "after") -> str:
     """Return when a run ended, worded to follow its state.
 

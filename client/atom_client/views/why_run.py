@@ -14,7 +14,7 @@ from atom_client.text import counted, one_line
 from atom_client.views.as_json import moment_text
 from atom_client.views.lines import ordinal
 from atom_client.views.reasons import Fate, Reason, fate_of, last_start, since, stop_reasons
-from atom_client.views.run_times import ended_text, taken_text
+from atom_client.views.run_times import ended_text, open_text
 from atom_client.views.seen import Seen
 from atom_client.views.summary import lateness, problem_lines
 from atom_client.views.why_ended import explain_ends, explain_stop
@@ -60,7 +60,7 @@ def headline(seen: Seen) -> str:
     total = sum(seen.count_states().values())
     if not run.state.is_terminal:
         ended = f"{total - fates[Fate.OPEN]:,} of {counted(max(total, run.step_count), 'step')} ended"
-        begun = taken_text(run, seen.now) or since(last_start(run), seen.now)
+        begun = open_text(run, seen.now) or since(last_start(run), seen.now)
         return f"Run {run.id} has been {run.state} for {begun}: {', '.join([ended, *words])}."
     return f"Run {run.id} {run.state} {ended_text(run)}: {', '.join([counted(total, 'step'), *words])}."
 

@@ -22,11 +22,12 @@ from atom_workflows.core.kinds import NodeKind
 from atom_workflows.core.records import RunRecord, StepRecord
 from atom_workflows.core.states import RunState
 from atom_workflows.documents import RUNS, run_path, steps_path
+from atom_workflows.errors import NewerVersion
 from atom_workflows.ports import Condition, Document, Query, Store
 from atom_workflows.run_documents import run_record
 from atom_workflows.step_documents import step_record
 
-MOST_RUNS: Final = 30
+MOST_RUNS_SHOWN: Final = 30
 MOST_STEPS_READ: Final = 5_000
 """The maximum number of steps that a history reads across all of its runs."""
 
@@ -64,7 +65,7 @@ class WorkflowHistory:
     runs: Sequence[PastRun]
     documents: int
     is_complete: bool
-    # The ids of runs that a newer version wrote, which are left out.
+    # The ids of runs that a newer version wrote, or steps of them, which are left out.
     unreadable: Sequence[str] = ()
 
     def as_fields(self, now: datetime) -> dict[str, Any]:
@@ -148,7 +149,11 @@ def read_workflow_history(
     left, unreadable = MOST_STEPS_READ, list[str]()
     for run in map(run_record, known_runs(documents, unreadable)):
         # Once one run does not fit, older ones are not read either: in a grid, a gap looks as if nothing had happened.
-        nodes = (known.nodes(run) or _read_steps(reads, run, left)) if run.step_count <= left else None
+        try:
+            nodes = (known.nodes(run) or _read_steps(reads, run, left)) if run.step_count <= left else None
+        except NewerVersion:
+            unreadable.append(run.id)
+            continue
         is_whole = nodes is not None and len(nodes) < left
         left = left - len(nodes) if nodes is not None and is_whole else 0
         past.append(PastRun(run=run, steps=in_order(nodes) if nodes is not None and is_whole else None))
@@ -159,7 +164,8 @@ def read_workflow_history(
 
 def _read_steps(store: Store, run: RunRecord, most: int) -> list[StepRecord] | None:
     """Return up to `most` nodes, or None if none may be read."""
-    if run.state in {RunState.INVALID, RunState.SKIPPED}:
+    is_waiting = run.started_at is None and not run.state.is_terminal
+    if is_waiting or run.state in {RunState.INVALID, RunState.SKIPPED}:
         return []
     where: list[Condition] = [("kind", "in", _SHOWN)] if may_have_items(run) else []
     query = Query(collection=steps_path(run.id), where=where, limit=most, fields=_STEP_FIELDS)

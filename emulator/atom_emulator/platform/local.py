@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from atom_emulator.job_hints import write_address
-from atom_emulator.log_files import OWN_FOLDER, make_folder
+from atom_emulator.log_files import OWN_FOLDER, append_to, make_folder
 from atom_emulator.platform.errors import EmulatorUnreachable, StorageMissing
+from atom_emulator.platform.fork_server import ForkServer, fork_server
 from atom_emulator.platform.function_process import function_command, serving_environment
 from atom_emulator.platform.functions_source import find_functions
 from atom_emulator.platform.google import find_installed
@@ -78,6 +79,7 @@ class LocalPlatform:
         self.cancelled: list[str] = []
         self.missing_script = ""
         self._kept: Keeping | None = None
+        self._fork_server: ForkServer | None = None
         self._task_runner_port = 0
         self._supervisor = Supervisor(grace_s=self.options.grace_s, on_crash=self._handle_crash)
         self._stack = ExitStack()
@@ -130,8 +132,11 @@ class LocalPlatform:
     def __enter__(self) -> Self:
         try:
             self._start()
-        except BaseException:
+        except BaseException as error:
             self.stop()
+            # When a part crashes, everything is stopped, and what the start was just doing fails, too.
+            if self.crash is not None and isinstance(error, Exception) and error is not self.crash:
+                raise self.crash from error
             raise
         return self
 
@@ -192,6 +197,8 @@ class LocalPlatform:
         # These are exited in reverse order, so the folder is removed when nothing writes to it any more.
         scratch = self._stack.enter_context(scratch_folder())
         hints = scratch / "job-hints.json"
+        with append_to(self.log_dir / "fork-server.log") as log:
+            self._fork_server = self._stack.enter_context(fork_server(log))
         servers = self._choose_servers(scratch, hints)
         program = self._find_storage()
         self._stack.callback(self._supervisor.stop)
@@ -377,6 +384,7 @@ class LocalPlatform:
             listener=listener,
             revived=name in self.options.revived,
             holds=() if self._kept is None else self._kept.holds(name),
+            fork_server=self._fork_server,
         )
         return self._supervisor.start(spec)
 

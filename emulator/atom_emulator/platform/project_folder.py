@@ -21,7 +21,13 @@ from atom_emulator.log_files import OWN_FOLDER, make_folder
 from atom_emulator.platform.errors import FolderInUse, FolderUnusable
 
 ENDS_WITHIN_S: Final = 5.0
-"""How long the parts of a platform may live after its own process was killed."""
+"""How long to wait for a platform that is up: it may be about to end."""
+
+PARTS_END_WITHIN_S: Final = 40.0
+"""How long to wait for the parts of a platform whose own process was killed.
+
+A function that was killed in part still finishes its requests: gunicorn gives them 30 s.
+"""
 
 _LOOK_EVERY_S: Final = 0.05
 _LOWEST_DESCRIPTOR: Final = 10
@@ -48,7 +54,7 @@ class ProjectFolder:
 
     @property
     def messages(self) -> Path:
-        """The file with the messages that are not acknowledged."""
+        """The file of unacknowledged messages."""
         return self.path / "messages.db"
 
     @property
@@ -101,13 +107,13 @@ class ProjectFolder:
             raise FolderUnusable(self.path, error) from error
 
     def _acquire(self, lock: int, kind: int) -> None:
-        deadline = time.monotonic() + ENDS_WITHIN_S
+        began = time.monotonic()
         while True:
             try:
                 fcntl.flock(lock, kind | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() > deadline:
-                    holder = next(iter(self._holders()), {})
+                holder = next(iter(self._holders()), {})
+                if time.monotonic() - began > (ENDS_WITHIN_S if holder else PARTS_END_WITHIN_S):
                     alone = kind == fcntl.LOCK_EX
                     raise FolderInUse(self.path, holder.get("pid"), holder.get("command"), alone=alone) from None
                 time.sleep(_LOOK_EVERY_S)

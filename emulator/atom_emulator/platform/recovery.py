@@ -148,7 +148,7 @@ def recover(
 
 
 def prepare_messages(file: Path, history: Path) -> None:
-    """Create the file with the messages if there is none, or check that it is whole and belongs to this history.
+    """Create the messages file if there is none, or check that it is whole and belongs to this history.
 
     Raises `HistoryUnusable` or `ForeignFile`.
     """

@@ -67,7 +67,8 @@ class Supervisor:
         If the part was restarted, this is the group of its latest process. Raises `KeyError` if there is none.
         """
         with self._lock:
-            return {part.name: part for part in self._parts}[name].process_group
+            part = {part.name: part for part in self._parts}[name]
+        return part.process_group
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until everything is stopped.

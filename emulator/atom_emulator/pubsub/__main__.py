@@ -26,7 +26,7 @@ _log = logging.getLogger("atom_emulator.pubsub")
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT.
 
-    The exit code is 1 if the port or the file with the messages cannot be opened.
+    The exit code is 1 if the port or the messages file cannot be opened.
     """
     options = _parser().parse_args(argv)
     logging.basicConfig(

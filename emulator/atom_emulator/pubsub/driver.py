@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from atom_emulator.pubsub.kept_messages import KeptMessages
 
 WRITE_EVERY_S: Final = 0.5
-"""How often acknowledgements are written to the file with the messages, if none is published meanwhile."""
+"""How often acknowledgements are written to the messages file if none is published meanwhile."""
 
 _log = logging.getLogger("atom_emulator.pubsub")
 

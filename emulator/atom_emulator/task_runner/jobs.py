@@ -44,7 +44,7 @@ _NOT_FOUND: Final = 404
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The answer to send after `delay_s`. With a `fault`, the answer is spoilt accordingly.
+    """The answer to send after `delay_s`. With a `fault`, the answer is corrupted accordingly.
 
     `key` is repeated if the call looked it up; without a `state`, the answer is that there is no job with this key.
     """

@@ -44,7 +44,7 @@ class Loss(StrEnum):
 class Fault:
     """One spoilt answer, or several in a row. `status` also applies to garbage pages.
 
-    With `accepted` the request is carried out although its answer is spoilt, as if the answer had been lost in transit.
+    With `accepted` the request is still carried out, but its answer is corrupted, as if it had been lost in transit.
     """
 
     kind: FaultKind = FaultKind.STATUS

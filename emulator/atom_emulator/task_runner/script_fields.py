@@ -157,7 +157,7 @@ FAULT_FIELDS: Final = _table(
         check=parse_flag,
         value="true or false",
         default="false",
-        meaning="The call is carried out although its answer is spoilt, as if the answer had been lost on its way.",
+        meaning="The call is still carried out, but its answer is corrupted, as if it had been lost in transit.",
     ),
 )
 

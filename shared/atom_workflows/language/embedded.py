@@ -75,7 +75,7 @@ def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
     if _exceeds_limits(node, report):
         return INVALID
     try:
-        template = _parse_template(node.text)
+        template = _parse_once(node.text, report) if report.via else _parse_template(node.text)
     except ExpressionSyntaxError as error:
         return _refuse(node, error.at, error, report)
     if not template.placeholders:
@@ -181,6 +181,13 @@ def _exceeds_limits(node: Scalar, report: Report) -> bool:
         )
         report.add(report.via or node, said, "use fewer aliases, or split the workflow into several files")
     return True
+
+
+def _parse_once(text: str, report: Report) -> Template:
+    """Return the template of an aliased value, which a file may use thousands of times."""
+    if text not in report.templates:
+        report.templates[text] = _parse_template(text)
+    return report.templates[text]
 
 
 def _parse_template(text: str) -> Template:

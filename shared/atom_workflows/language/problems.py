@@ -15,6 +15,7 @@ from atom_workflows.language.limits import MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_
 from atom_workflows.language.suggestions import Names, Suggestions
 
 if TYPE_CHECKING:
+    from atom_workflows.expressions.templates import Template
     from atom_workflows.language.nodes import Scalar
     from atom_workflows.language.places import Source
 
@@ -99,6 +100,8 @@ class Report:
         # The number of expressions read so far, and of characters in the texts that contain them.
         self.expressions = 0
         self.expression_text = 0
+        # The parsed templates of values that are used through aliases, by their texts.
+        self.templates: dict[str, Template] = {}
         # The outermost alias through which values are being read.
         self.via: Place | None = None
         self._problems = _Collected(MAX_PROBLEMS)

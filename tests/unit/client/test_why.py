@@ -375,7 +375,7 @@ def test_a_retried_run_counts_from_its_retry() -> None:
     retry_run(world.services, run_id)
     world.settle_down()
     text = why(world, run_id)
-    assert "has been RUNNING for 0 ms since its retry, 1 h 01 min in all: 0 of 2 steps ended." in text
+    assert "has been RUNNING for 0 ms since its retry (it first started 1 h 01 min ago): 0 of 2 steps ended." in text
     assert "attempt 2" in text
 
 
@@ -398,9 +398,9 @@ def test_a_retried_run_of_a_group_counts_as_in_other_views(*, waits: bool) -> No
     assert world.run(run_id).state == "RUNNING"
     world.clock.move(timedelta(seconds=7))
     took = "7.0 s" if waits else "10 min 07 s"
-    since = f"{took} since its retry{' began' if waits else ''}, 1 h 11 min in all"
-    assert f"has been RUNNING for {since}: " in why(world, run_id)
-    assert f"duration     {since}, so far" in said(world, "runs", "show", run_id)
+    since = f"{took} since its retry{' began' if waits else ''}"
+    assert f"has been RUNNING for {since} (it first started 1 h 11 min ago): " in why(world, run_id)
+    assert f"duration     {since}, 1 h 11 min in all, so far" in said(world, "runs", "show", run_id)
     [row] = [line for line in said(world, "runs", "list").splitlines() if line.startswith(run_id)]
     assert f"  {took}  " in row
 

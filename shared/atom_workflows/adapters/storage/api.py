@@ -23,13 +23,15 @@ class StorageApi:
 
     def __init__(self, *scopes: str) -> None:
         self._scopes = scopes
+        # Read once, as by Google's clients: a console may connect to several local platforms, one after the other.
+        self._emulator = os.environ.get("STORAGE_EMULATOR_HOST")
         self._lock = threading.Lock()
         self._session: Any = None
 
     @property
     def base_url(self) -> str:
         """The API's address."""
-        base = os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
+        base = self._emulator or "https://storage.googleapis.com"
         return base if "://" in base else f"http://{base}"
 
     def session(self) -> Any:
@@ -39,10 +41,9 @@ class StorageApi:
         """
         with self._lock:
             if self._session is None:
-                anonymous = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
                 credentials = (
                     google.auth.credentials.AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is only partly typed
-                    if anonymous
+                    if self._emulator
                     else google.auth.default(scopes=self._scopes)[0]
                 )
                 self._session = google.auth.transport.requests.AuthorizedSession(  # type: ignore[no-untyped-call]  # google-auth is only partly typed

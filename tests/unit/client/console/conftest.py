@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from atom_client.console import live
 from atom_emulator.testing.world import World
 from support.watched import WatchedConsole
 from support.workflows import script
+from unit.client.console.outages import Outages
 
 
 @pytest.fixture
@@ -23,3 +25,14 @@ def console(world: World) -> Iterator[WatchedConsole]:
     watched = WatchedConsole(world)
     yield watched
     watched.feeds.close()
+
+
+@pytest.fixture
+def outages(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outages]:
+    """Yield a console on this world."""
+    monkeypatch.setattr(live, "KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr(live, "RETRY_S", 0.1)
+    outages = Outages(world)
+    yield outages
+    outages.end()
+    outages.console.feeds.close()

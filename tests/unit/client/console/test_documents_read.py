@@ -83,7 +83,8 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         monkeypatch.setattr(module, "LEAST_PAUSE_S", 0.0)
     for module in (live, live_steps):
         monkeypatch.setattr(module, "KEEP_ALIVE_S", 0.005)
-    monkeypatch.setattr(histories, "_LOOK_S", 0.005)
+    monkeypatch.setattr(live, "SILENCE_S", 0.0)
+    monkeypatch.setattr(histories, "POLL_S", 0.005)
 
     def pass_by(many: float) -> None:
         now[0] += many
@@ -169,7 +170,7 @@ def test_a_page_of_many_items_is_chosen_at_a_limited_pace(
 
 def test_schedules_read_what_has_changed(seconds: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """A file is two documents, once, and then one for each change of its schedules."""
-    monkeypatch.setattr(schedules, "_LOOK_S", 0.0)
+    monkeypatch.setattr(schedules, "POLL_S", 0.0)
     world = World(clock=MovedClock(datetime(2026, 3, 27, 12, tzinfo=UTC)))
     world.upload("schedules: [{cron: 30 2 * * *}]\nsteps: [{id: a, task: {imageUri: image}}]\n")
 

@@ -26,12 +26,12 @@ LOST: Final = Batch(problem="Firestore does not answer: 503")
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice at once that no one watches any longer."""
-    monkeypatch.setattr(feeds_module, "_LOOK_S", 0.01)
+    monkeypatch.setattr(feeds_module, "_CHECK_S", 0.01)
 
 
-def late(*batches: Batch) -> Iterator[Batch]:
-    """Yield these batches a moment after whoever waits for them has begun to."""
-    threading.Event().wait(0.3)
+def once(may_answer: threading.Event, *batches: Batch) -> Iterator[Batch]:
+    """Yield these batches once that is allowed."""
+    assert may_answer.wait(30)
     yield from batches
 
 
@@ -91,23 +91,30 @@ def state() -> LiveDocuments:
 
 def test_a_problem_is_forgotten_when_a_feed_resumes() -> None:
     """A connection that was lost before everyone left is no problem of the one that is made for the next viewer."""
-    lines = Lines(Scripted([ALL, LOST]), Scripted(late(ALL)))
+    may_answer = threading.Event()
+    lines = Lines(Scripted([ALL, LOST]), Scripted(once(may_answer, ALL)))
     feeds = Feeds(lines, lingers_s=0.0)
     with feeds.watch("key", state) as feed:
         version = feed.wait_until_known()
         eventually(lambda: feed.wait(version, 1.0).problem, within_s=30, what="the loss")
     eventually(lambda: not feeds.listening, within_s=30, what="the end of the listener")
     with feeds.watch("key", state) as feed:
-        feed.wait_until_known()
         assert feed.wait(0, 0.0).problem == ""
+        may_answer.set()
+        feed.wait_until_known()
     feeds.close()
 
 
 def test_a_short_loss_does_not_keep_documents_from_being_known() -> None:
     """While a view opens, a connection that is restored within moments is no failure."""
-    feeds = Feeds(Lines(Scripted(chain([LOST], late(ALL)))))
+    may_answer = threading.Event()
+    feeds = Feeds(Lines(Scripted(chain([LOST], once(may_answer, ALL)))))
     with feeds.watch("key", state) as feed:
-        assert feed.wait_until_known() == 2
+        eventually(lambda: feed.wait(0, 1.0).problem, within_s=30, what="the loss")
+        # Whatever the listener reports is applied only while someone waits.
+        with feed.locked():
+            may_answer.set()
+            assert feed.wait_until_known() == 2
     feeds.close()
 
 

@@ -10,9 +10,12 @@ import pytest
 from atom_client.console.app import Console
 from atom_client.console.feeds import Feed, Feeds
 from atom_client.console.server import LaterConsoleServer
+from atom_client.views.live_items import LiveItems
 from atom_client.views.live_runs import LiveDocuments
 from atom_emulator.firestore.memory import MemoryListener, MemoryStore
 from atom_emulator.testing.world import World
+from atom_workflows.core.item_ids import expander_id, item_id
+from atom_workflows.documents import step_path
 from atom_workflows.errors import StoreError, StoreUnavailable
 from atom_workflows.listening import Batch
 from atom_workflows.ports import Create, Update
@@ -142,6 +145,12 @@ def test_a_console_connects_only_when_its_page_is_opened() -> None:
     with LaterConsoleServer(make, token="token") as server:  # noqa: S106 (of a test)
         assert made == []
         host = server.address.removeprefix("http://").partition("/")[0]
+        # Another web page may guess the port.
+        for headers, status in (({"X-Atom-Token": "a guess"}, 401), ({"Origin": "http://evil.test"}, 403)):
+            connection = http.client.HTTPConnection(host, timeout=30)
+            connection.request("GET", "/api/runs", headers=headers)
+            assert (connection.getresponse().status, made) == (status, [])
+            connection.close()
         for _ in range(2):
             connection = http.client.HTTPConnection(host, timeout=30)
             connection.request("GET", "/api/runs", headers={"X-Atom-Token": "token"})
@@ -151,3 +160,21 @@ def test_a_console_connects_only_when_its_page_is_opened() -> None:
             connection.close()
         assert made[0].listening == 1
     assert made[0].listening == 0
+
+
+def test_what_is_deleted_is_known_no_longer() -> None:
+    """The deletion of a document is a new state, and a deleted item is on no page."""
+    documents = state()
+    store = written("a")
+    found = [one for one in store.get(["c/a"]) if one is not None]
+    documents.apply(0, Batch(added=found))
+    assert list(documents.apply(0, Batch(removed=["c/a"]))) == ["c/a"]
+    assert documents.states == {}
+    world = World()
+    run_id = world.start("steps: [{id: train, forEach: [1, 2], task: {imageUri: i}}]")
+    world.settle_down()
+    paths = [step_path(run_id, item_id("train", index, 1)) for index in range(2)]
+    items = LiveItems(world.steps(run_id)[expander_id("train")], [0, 1])
+    items.apply(0, Batch(added=[one for one in world.store.get(paths) if one is not None]))
+    assert list(items.apply(0, Batch(removed=paths[:1]))) == ["0"]
+    assert list(items.items) == [1]

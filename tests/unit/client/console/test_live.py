@@ -89,7 +89,7 @@ def test_opening_and_following_reads_each_step_once(console: WatchedConsole, wor
 
 def test_a_page_that_is_opened_again_reads_what_has_changed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the last viewer has left nothing is listened to, and whoever comes back reads only the changes."""
-    monkeypatch.setattr(feeds_module, "_LOOK_S", 0.01)
+    monkeypatch.setattr(feeds_module, "_CHECK_S", 0.01)
     console = WatchedConsole(world, lingers_s=0.0)
     run_id = world.start(chain(300))
     world.settle_down()
@@ -140,7 +140,7 @@ def test_a_loop_is_counted_no_faster_than_it_may_cost(console: WatchedConsole, w
     """While hundreds of items end, their counts are read only now and then, and no item is."""
     run_id = world.start(LOOP)
     world.settle_down()
-    opened = console.ask(f"/runs/{run_id}")
+    opened, before = console.ask(f"/runs/{run_id}"), console.feeds.documents_read
     with console.follow(f"/runs/{run_id}/live", after=opened["at"]) as stream:
         stream.next()
         world.clock.move(timedelta(minutes=2))
@@ -149,7 +149,7 @@ def test_a_loop_is_counted_no_faster_than_it_may_cost(console: WatchedConsole, w
     items = stream.steps["train"]["items"]
     assert (items["ended"], items["total"]) == (300, 300)
     # The step's own document counts the items that have ended, so it changes with them.
-    assert stream.said["reads"] - opened["reads"] < 200
+    assert console.feeds.documents_read - before < 200
 
 
 def test_a_new_run_and_its_end_are_lines_of_the_list(console: WatchedConsole, world: World) -> None:
@@ -177,6 +177,35 @@ def test_the_progress_of_open_runs_is_counted_now_and_then(
         step_on(world)
         stream.until(lambda: [one["progress"] for one in stream.said.get("runs", ())] == [{"steps": 1, "items": None}])
         assert stream.said["runs"][0]["id"] == run_id
+
+
+def test_no_run_of_a_long_list_loses_its_progress(
+    console: WatchedConsole, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more open runs than are counted at a time, the others keep what was counted, and all have their turn."""
+    monkeypatch.setattr(live, "COUNT_EVERY_S", 0.0)
+    monkeypatch.setattr(live, "KEEP_ALIVE_S", 0.1)
+    begun = [world.start(chain(2), run_key=str(number)) for number in range(25)]
+    world.settle_down()
+    counted = dict.fromkeys(begun, 0)
+    with console.follow("/live/runs") as stream:
+        for _ in range(6):
+            rows = stream.next().get("runs", ())
+            assert all(row.get("progress", {}) is not None for row in rows)
+            counted.update({row["id"]: counted[row["id"]] + 1 for row in rows if "progress" in row})
+    assert min(counted.values()) >= 3
+
+
+def test_a_run_that_ends_has_no_progress(console: WatchedConsole, world: World) -> None:
+    """A page that keeps what was counted is told to forget it."""
+    run_id = world.start(chain(2))
+    world.settle_down()
+    opened = console.ask("/runs")
+    with console.follow("/live/runs", after=opened["at"]) as stream:
+        stream.next()
+        world.run_to_end(run_id)
+        stream.until(lambda: [one["state"] for one in stream.said.get("runs", ())] == ["SUCCEEDED"])
+        assert stream.said["runs"][0]["progress"] is None
 
 
 def test_a_list_of_all_runs_is_read_once(console: WatchedConsole, world: World) -> None:

@@ -2,142 +2,25 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from atom_client.console import live
-from atom_client.views.run_list import OPEN_STATES
-from atom_emulator.firestore.memory import MemoryListener
+from atom_client.console.live import LONGEST_REST_S
 from atom_emulator.testing.world import World
-from atom_workflows.errors import StoreUnavailable
-from atom_workflows.listening import Batch, Bookmark, Listening
-from atom_workflows.ports import Create, Document, Query, Store, Update, Write, WriteResult
-from support.watched import WatchedConsole
+from atom_workflows.ports import Create, Query, Update
+from support.deadline import eventually
 from support.workflows import chain, script
-
-DOWN = "Firestore did not answer: 503"
-
-
-@dataclass
-class Flaky:
-    """Implements `ports.Store` with another store, which does not answer while there is a problem."""
-
-    store: Store
-    problem: str = ""
-
-    def _ask(self, call: Callable[[], Any]) -> Any:
-        if self.problem:
-            raise StoreUnavailable(self.problem)
-        return call()
-
-    def get(self, paths: Sequence[str], *, fields: Sequence[str] | None = None) -> list[Document | None]:
-        """See `ports.Store.get`."""
-        found: list[Document | None] = self._ask(lambda: self.store.get(paths, fields=fields))
-        return found
-
-    def query(self, query: Query) -> list[Document]:
-        """See `ports.Store.query`."""
-        found: list[Document] = self._ask(lambda: self.store.query(query))
-        return found
-
-    def count(self, query: Query) -> int:
-        """See `ports.Store.count`."""
-        found: int = self._ask(lambda: self.store.count(query))
-        return found
-
-    def commit(self, writes: Sequence[Write]) -> list[WriteResult]:
-        """See `ports.Store.commit`."""
-        done: list[WriteResult] = self._ask(lambda: self.store.commit(writes))
-        return done
-
-
-class Wrapped:
-    """A listening that answers late, or reports a loss."""
-
-    def __init__(self, inner: Listening, lines: FlakyListener) -> None:
-        self._inner = inner
-        self._lines = lines
-        self._is_lost = False
-
-    @property
-    def documents_read(self) -> int:
-        """See `listening.Listening.documents_read`."""
-        return self._inner.documents_read
-
-    def take(self, within_s: float) -> Batch | None:
-        """Report a loss once, and its end."""
-        if not self._lines.answers.wait(within_s):
-            return None
-        is_lost, self._is_lost = self._is_lost, bool(self._lines.problem)
-        if self._lines.problem:
-            return None if is_lost else Batch(problem=self._lines.problem)
-        return self._inner.take(min(within_s, 0.05)) or (Batch() if is_lost else None)
-
-    def bookmark(self) -> Bookmark | None:
-        """See `listening.Listening.bookmark`."""
-        return self._inner.bookmark()
-
-    def close(self) -> None:
-        """See `listening.Listening.close`."""
-        self._inner.close()
-
-
-class FlakyListener:
-    """Listens to a world's documents; nothing arrives before `answers` is set, or while there is a problem."""
-
-    def __init__(self, world: World) -> None:
-        self._inner = MemoryListener(world.store.inner)
-        self.answers = threading.Event()
-        self.answers.set()
-        self.problem = ""
-
-    def listen(self, query: Query, *, since: Bookmark | None = None) -> Listening:
-        """See `listening.Listener.listen`."""
-        return Wrapped(self._inner.listen(query, since=since), self)
-
-    def listen_to(self, paths: Sequence[str], *, since: Bookmark | None = None) -> Listening:
-        """See `listening.Listener.listen_to`."""
-        return Wrapped(self._inner.listen_to(paths, since=since), self)
-
-
-class Outages:
-    """A console on a world whose Firestore can be made silent."""
-
-    def __init__(self, world: World) -> None:
-        self.store = Flaky(world.services.store)
-        self.listener = FlakyListener(world)
-        services = replace(world.services, store=self.store)
-        self.console = WatchedConsole(world, services=services, listener=self.listener)
-
-    def begin(self, problem: str = DOWN) -> None:
-        """Let neither reads nor listeners be answered."""
-        self.store.problem = self.listener.problem = problem
-
-    def end(self) -> None:
-        """Answer again."""
-        self.store.problem = self.listener.problem = ""
+from unit.client.console.outages import DOWN, Outages
 
 
 @pytest.fixture
 def world() -> World:
     """Return a world in which a step takes a minute."""
     return World(script(**{name: {"duration": 60} for name in ("s0", "s1", "l0", "l1", "l2", "l3", "l4")}))
-
-
-@pytest.fixture
-def outages(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outages]:
-    """Yield a console on this world."""
-    monkeypatch.setattr(live, "KEEP_ALIVE_S", 0.1)
-    monkeypatch.setattr(live, "RETRY_S", 0.1, raising=False)
-    outages = Outages(world)
-    yield outages
-    outages.end()
-    outages.console.feeds.close()
 
 
 def step_on(world: World) -> None:
@@ -150,9 +33,12 @@ def test_a_run_that_ended_long_ago_is_shown_as_it_is(outages: Outages, world: Wo
     """A page that comes back after its feed was forgotten gets the stored states, and not merely a new time."""
     run_id = world.start(chain(2))
     world.run_to_end(run_id)
-    outages.listener.answers.clear()
-    threading.Timer(0.3, outages.listener.answers.set).start()
+    outages.listener.steps_answer.clear()
     with outages.console.follow(f"/runs/{run_id}/live", after="another.7") as stream:
+        next(stream.lines)
+        # The run's own document is there before its steps.
+        eventually(lambda: outages.console.feeds.documents_read, within_s=30, what="the run")
+        outages.listener.steps_answer.set()
         lines = stream.rest()
     assert lines[-1]["ended"] is True
     assert {name: one["state"] for name, one in stream.steps.items()} == world.states(run_id)
@@ -164,9 +50,11 @@ def test_a_run_is_explained_only_once_its_steps_are_known(outages: Outages, worl
     """While the first documents are on their way, no page is told that no step is under way."""
     run_id = world.start(chain(2))
     world.settle_down()
-    outages.listener.answers.clear()
-    threading.Timer(0.3, outages.listener.answers.set).start()
+    outages.listener.steps_answer.clear()
     with outages.console.follow(f"/runs/{run_id}/live") as stream:
+        next(stream.lines)
+        eventually(lambda: outages.console.feeds.documents_read, within_s=30, what="the run")
+        outages.listener.steps_answer.set()
         stream.until(lambda: "why" in stream.said)
         assert stream.said["count"] == "0 of 2 steps ended: 1 PENDING, 1 RUNNING."
         assert not any(
@@ -186,7 +74,9 @@ def test_a_stream_of_a_run_outlives_an_outage(outages: Outages, world: World) ->
         # The listener is faster than the reads.
         outages.listener.problem = ""
         stream.until(lambda: stream.steps.get("s0", {}).get("state") == "SUCCEEDED")
-        threading.Timer(0.3, outages.end).start()
+        # Of what explains the run, nothing can be read yet.
+        stream.until(lambda: stream.said.get("problem") == "")
+        outages.end()
         stream.until(lambda: stream.said.get("count") == "1 of 2 steps ended: 1 RUNNING, 1 SUCCEEDED.")
     assert not any("error" in line for line in stream.seen)
 
@@ -251,7 +141,8 @@ def test_an_open_run_stays_listed_behind_a_full_window(
     outages: Outages, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only so many open runs are listened to: one that another pushes out is read again, not removed from the list."""
-    monkeypatch.setattr("atom_client.views.live_runs.MOST_RUNS", 5)
+    monkeypatch.setattr("atom_client.views.live_runs.MOST_LISTENED", 5)
+    monkeypatch.setattr(live, "MOST_LISTENED", 5)
     world.start(chain(1))
     copies(world, [f"m{number}" for number in range(5)], state="QUEUED")
     opened = outages.console.ask("/runs", state="QUEUED")
@@ -264,7 +155,6 @@ def test_an_open_run_stays_listed_behind_a_full_window(
         stream.until(lambda: stream.said.get("gone") == ["m0"])
     assert not any("m4" in line.get("gone", ()) for line in stream.seen)
     assert "5 " in stream.said["note"]
-    assert OPEN_STATES[0] == "QUEUED"
 
 
 @pytest.mark.parametrize("args", [{}, {"state": "QUEUED"}], ids=["all", "open"])
@@ -292,12 +182,15 @@ def test_a_run_that_was_deleted_while_it_is_open_is_said(outages: Outages, world
 
 def test_explanations_that_read_much_come_seldom(outages: Outages, world: World) -> None:
     """However many documents explain a run, on average no more than the bound are read per second."""
-    loops = "".join(f"- {{id: l{n}, forEach: [1, 2, 3], task: {{imageUri: i}}}}\n" for n in range(5))
+    loops = "".join(f"- {{id: l{n}, forEach: [1, 2, 3], task: {{imageUri: i}}}}\n" for n in range(12))
     run_id = world.start(f"name: flow\nsteps:\n{loops}")
     world.settle_down()
-    before = outages.console.reads
+    before = world.store.reads
     outages.console.ask(f"/runs/{run_id}")
+    reads = world.store.reads - before
     with outages.console.feeds.watch(live.run_key(run_id), lambda: live.WatchedRun(world.run(run_id))) as feed:
-        reads, due_in = feed.state.reads, feed.state.due_in()
-    assert 20 < reads <= outages.console.reads - before
-    assert due_in > reads / live.READS_PER_S - 5
+        due_in = feed.state.due_in()
+    # The request has read the run, too, and its own time has passed since.
+    pause = (reads - 1) / live.EXPLANATION_READS_PER_S
+    assert pause > 2 * LONGEST_REST_S
+    assert pause - 5 < due_in <= pause

@@ -46,8 +46,8 @@ def test_an_item_that_changes_is_a_line_and_a_read(console: WatchedConsole, worl
 
 def test_an_item_that_fails_comes_first(console: WatchedConsole, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it is due, the page is chosen again, and failed items come first."""
-    monkeypatch.setattr(watched_items, "LEAST_PAUSE_S", 0.0)
-    monkeypatch.setattr(watched_items, "READS_PER_S", 1e9)
+    monkeypatch.setattr(watched_items, "CHOICE_PAUSE_S", 0.0)
+    monkeypatch.setattr(watched_items, "CHOICE_READS_PER_S", 1e9)
     run_id = world.start(LOOP)
     world.settle_down()
     console.ask(f"/runs/{run_id}/steps/train/items")

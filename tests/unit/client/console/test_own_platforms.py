@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from atom_client.cli.history import NoPlatform
+from atom_client.cli.platform import OwnPlatforms
 from atom_client.console.app import NO_PLATFORM
 from atom_client.console.schedules import NOTHING_STARTS
+from atom_emulator.platform.project_folder import ProjectFolder
 from atom_emulator.testing.world import World
 from atom_workflows.coordinator.services import Services
 from support.workflows import definition, script
@@ -98,3 +105,45 @@ def test_history_says_that_its_schedules_start_nothing() -> None:
     found = console_of_history(world).get("/schedules").body
     assert (found["files"][0]["state"], found["stopped"]) == ("ACTIVE", NOTHING_STARTS)
     assert Page(world.services).get("/schedules").body["stopped"] == ""
+
+
+def test_platforms_of_two_runs_keep_their_variables_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One has a bucket and values for its workflows; the other must not read files there, or see the values."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINE", "mine")
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    places: list[dict[str, str]] = []
+    services = World().services
+
+    def connect(place: Mapping[str, str]) -> Services:
+        places.append(dict(place))
+        return services
+
+    @click.command()
+    def console() -> None:
+        """Do nothing."""
+
+    folder = ProjectFolder.of(tmp_path)
+    with ExitStack() as up:
+        listening = up.enter_context(socket.create_server(("127.0.0.1", 0)))
+        up.enter_context(console.make_context("console", [], obj=connect))
+        host = f"127.0.0.1:{listening.getsockname()[1]}"
+        for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
+            monkeypatch.setenv(name, "")
+        common = {"FIRESTORE_EMULATOR_HOST": host, "PUBSUB_EMULATOR_HOST": host}
+        more = {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1", "WORKFLOW_ENV_X": "1", "MINE": "theirs"}
+        up.enter_context(folder.held(alone=False, by="run"))
+        up.enter_context(folder.announced({**common, **more}, only_run="flow-1"))
+        up.enter_context(folder.announced(common, only_run="flow-2"))
+        platforms = OwnPlatforms()
+        for run_id in ("flow-1", "flow-2", "flow-1"):
+            platforms.connect(run_id)
+            is_first = run_id == "flow-1"
+            assert os.environ["MINE"] == ("theirs" if is_first else "mine")
+            assert [name in os.environ for name in ("STORAGE_EMULATOR_HOST", "WORKFLOW_ENV_X")] == [is_first] * 2
+        for name in more:
+            monkeypatch.delenv(name, raising=False)
+    first, second = places
+    assert more.items() <= first.items()
+    assert second["MINE"] == "mine"
+    assert not second.keys() & {"STORAGE_EMULATOR_HOST", "WORKFLOW_ENV_X"}

@@ -84,7 +84,16 @@ def test_an_empty_list_says_what_was_searched(three: World) -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [{"state": "GONE"}, {"sort": "name"}, {"label": "team"}, {"page": "0"}, {"page": "x"}, {"since": "tomorrow"}],
+    [
+        {"state": "GONE"},
+        {"sort": "name"},
+        {"label": "team"},
+        {"label": " =x"},
+        {"page": "0"},
+        {"page": "9" * 5_000},
+        {"page": "x"},
+        {"since": "tomorrow"},
+    ],
     ids=str,
 )
 def test_conditions_that_mean_nothing_are_refused(three: World, args: dict[str, str]) -> None:

@@ -17,8 +17,10 @@ from flask import Response
 from atom_client.cli.console import console_of_platform
 from atom_client.cli.platform import LOCAL_PATIENCE_S
 from atom_client.console.app import Console
+from atom_client.console.feeds import Feeds
 from atom_client.console.server import ConsoleServer
 from atom_client.deployment import place_meant, place_options
+from atom_emulator.firestore.memory import MemoryListener
 from atom_emulator.testing.world import World
 from support.workflows import chain
 
@@ -43,7 +45,8 @@ def get(server: ConsoleServer, path: str) -> http.client.HTTPResponse:
     """Ask the server as its page would."""
     host = server.address.removeprefix("http://").partition("/")[0]
     connection = http.client.HTTPConnection(host, timeout=30)
-    connection.request("GET", f"/api{path}", headers={"X-Atom-Token": TOKEN})
+    token = server.address.partition("#token=")[2]
+    connection.request("GET", f"/api{path}", headers={"X-Atom-Token": token})
     return connection.getresponse()
 
 
@@ -75,7 +78,7 @@ def test_a_port_that_is_taken_is_an_error_without_output(capfd: pytest.CaptureFi
 
 @pytest.mark.usefixtures("command")
 def test_a_local_console_waits_no_longer_than_other_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A local platform that does not answer within seconds will not do so later."""
+    """A local platform that does not answer within seconds will not do so later: it passes on their constant."""
     patience: list[float | None] = []
 
     def connect(_: object, *, patience_s: float | None = None) -> Any:
@@ -89,6 +92,33 @@ def test_a_local_console_waits_no_longer_than_other_commands(monkeypatch: pytest
     with console_of_platform(variables) as server:
         get(server, "/console").close()
     assert patience == [LOCAL_PATIENCE_S]
+
+
+class LateFeeds(Feeds):
+    """Feeds that ask the server for a page while they are closed."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(MemoryListener(world.store.inner))
+        self.host = ""
+        self.errors: list[type[Exception]] = []
+
+    def close(self) -> None:
+        """Ask, and remember the refusal."""
+        host, _, port = self.host.partition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=30).close()
+        except OSError as error:
+            self.errors.append(type(error))
+        super().close()
+
+
+def test_feeds_are_closed_once_no_page_can_open_another_one() -> None:
+    """A page that reconnects while Ctrl-C ends its stream finds no server."""
+    world = World()
+    feeds = LateFeeds(world)
+    with ConsoleServer(Console(services=world.services, token=TOKEN, place="a test", feeds=feeds)) as server:
+        feeds.host = server.address.removeprefix("http://").partition("/")[0]
+    assert feeds.errors == [ConnectionRefusedError]
 
 
 class Answer:

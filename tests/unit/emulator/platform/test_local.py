@@ -182,6 +182,17 @@ def test_a_function_that_cannot_be_loaded_is_reported(tmp_path: Path) -> None:
     assert gone(descendants.now())
 
 
+def test_a_crash_is_reported_whatever_the_start_was_doing(tmp_path: Path) -> None:
+    """A function that crashes while topics are created is named, not the creation that ended with it."""
+    broken = tmp_path / "functions"
+    shutil.copytree(STUBS, broken)
+    (broken / "dispatcher" / "main.py").write_text("raise RuntimeError('half a deployment')\n")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(PartCrashed, match="half a deployment"):
+            LocalPlatform(options(tmp_path, functions_dir=broken, pubsub_address=address)).__enter__()
+
+
 @pytest.mark.parametrize("part", [PartName.FIRESTORE, PartName.START])
 def test_a_taken_port_is_refused(part: PartName, tmp_path: Path) -> None:
     """A chosen port that is in use is named, and nothing is left running."""
@@ -210,7 +221,8 @@ def served(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_no_process_outlives_the_platform(served: subprocess.Popen[str], signum: signal.Signals) -> None:
     """SIGINT, SIGTERM and SIGKILL of the platform end all its processes."""
     processes = family(served.pid)
-    assert len(processes) == 18  # itself; a launcher and a command for seven parts; three gunicorn workers
+    # itself; a launcher and a command for seven parts, and for the fork server; three gunicorn workers
+    assert len(processes) == 18 + 2 * (sys.platform == "linux")
     served.send_signal(signum)
     assert served.wait(60) == (-signum if signum == signal.SIGKILL else 0)
     until(lambda: gone(processes), within_s=60)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import psutil
 import pytest
 
+from atom_emulator.platform.child import command_of_launcher
 from atom_emulator.platform.part import Part, PartSpec
 from unit.emulator.platform.processes import command_with_child, ended, family, gone, until
 
@@ -133,3 +134,20 @@ def test_a_command_does_not_start_without_its_launcher() -> None:
     killed = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert killed.stdout == b""
+
+
+def test_an_input_that_cannot_be_read_is_taken_for_the_askers_end() -> None:
+    """Whatever happens to a launcher's standard input, it does not run on unwatched."""
+    ours, theirs = socket.socketpair()
+    command = command_of_launcher(["sleep", "600"])
+    with ours, subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True) as launcher:
+        # A socket that is closed before all was read from it resets the connection.
+        theirs.send(b"unread")
+        theirs.close()
+        until(psutil.Process(launcher.pid).children)
+        processes = family(launcher.pid)
+        ours.close()
+        try:
+            until(lambda: gone(processes))
+        finally:
+            launcher.kill()

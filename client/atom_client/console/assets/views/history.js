@@ -58,7 +58,8 @@ function sizeOf({ query }) {
 function follow(view) {
   view.live?.close();
   const { name, redraw } = view;
-  const open = () => view.data.runs.filter((run) => run.cells && OPEN_RUN_STATES.has(run.state)).map(({ id }) => ["run", id]);
+  const isUnderWay = (run) => run.cells && run.started_at && OPEN_RUN_STATES.has(run.state);
+  const open = () => view.data.runs.filter(isUnderWay).map(({ id }) => ["run", id]);
   view.live = new Live({
     path: () => `/live/history?${new URLSearchParams([["workflow", name], ["after", view.data.at ?? ""], ...open()])}`,
     onLine: (line) => {
@@ -73,8 +74,8 @@ function follow(view) {
   });
 }
 
-// Replace the runs that have changed, and their changed cells; new runs push out the oldest.
-function apply(view, { runs: changed = [], ...others }) {
+// Replace the runs that have changed, and their changed cells; new runs push out the oldest, and deleted ones go.
+function apply(view, { runs: changed = [], gone = [], ...others }) {
   const { data } = view;
   Object.assign(data, others);
   if (others.as_of) setClock(others.as_of);
@@ -88,6 +89,7 @@ function apply(view, { runs: changed = [], ...others }) {
     const known = new Set(data.steps);
     data.steps.push(...Object.keys(cells ?? {}).filter((id) => !known.has(id)));
   }
+  data.runs = data.runs.filter(({ id }) => !gone.includes(id));
   data.runs.sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
   data.runs.splice(size);
 }

@@ -11,12 +11,13 @@ import { setClock } from "../ticking.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
-// Many runs may end at once, and reading the list costs up to 120 documents.
-const AGAIN_MS = 10_000;
+const SOON_MS = 1_000;
+// Reading a list costs many reads, so it is read again by itself only once in a minute.
+const BETWEEN_READS_MS = 60_000;
 const SINCE = ["1h", "24h", "7d", "30d", "today", "yesterday"];
 
 export async function runs({ query, about, redraw }) {
-  const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, shown: null, again: 0, labelProblem: "", redraw };
+  const view = { query, page: null, error: null, isBusy: false, number: 0, status: "", problem: "", live: null, shown: null, again: 0, againAt: -Infinity, labelProblem: "", redraw };
   const typed = (name) => new TypedText((text) => change({ [name]: text }, { replace: true }));
   view.typed = { q: typed("q"), workflow: typed("workflow"), since: typed("since") };
   // Only the answer to the latest request counts, in whatever order answers arrive.
@@ -83,15 +84,23 @@ function followRuns(view) {
   });
 }
 
+function readAgain(view) {
+  view.again ||= setTimeout(() => {
+    view.againAt = Date.now();
+    view.read();
+  }, Math.max(SOON_MS, view.againAt + BETWEEN_READS_MS - Date.now()));
+}
+
 // Replace the runs that are listed. On the first page of the newest runs, new ones are inserted in order.
 function apply(view, { runs: changed = [], gone = [], ...others }) {
   const { page, shown: query } = view;
   if (others.as_of) setClock(others.as_of);
   const hasMore = (page.page - 1) * page.page_size + page.runs.length < page.total;
   const news = new Map(changed.map((run) => [run.id, run]));
-  const listed = page.runs.map((run) => news.get(run.id) ?? run).filter((run) => !gone.includes(run.id));
+  // The steps of only a few runs are counted at a time; the others keep their last count.
+  const listed = page.runs.map((run) => ({ ...run, ...news.get(run.id) })).filter((run) => !gone.includes(run.id));
   // Those of the next page move up.
-  if (hasMore && listed.length < page.runs.length) view.again ||= setTimeout(view.read, AGAIN_MS);
+  if (hasMore && listed.length < page.runs.length) readAgain(view);
   let total = page.total - (page.runs.length - listed.length);
   if (page.page === 1 && (query.get("sort") ?? "created") === "created") {
     const known = new Set(page.runs.map((run) => run.id));
