@@ -223,3 +223,20 @@ def test_options_cannot_change_while_an_action_is_sent(open_console: OpenConsole
     expect(dialog.get_by_label("Reason")).to_be_disabled()
     waiting[0].continue_()
     expect(dialog).to_have_count(0)
+
+
+def test_late_answer_leaves_the_address_of_the_next_page_alone(open_console: OpenConsole) -> None:
+    """Only the address of the page that was opened with an abbreviated id gets the full one."""
+    world, run_id = started()
+    other = world.start(chain(1), run_key="other")
+    page = open_console(world.services)
+    waiting: list[Route] = []
+    page.route("**/timeline*", lambda route: waiting.append(route))  # noqa: PLW0108
+    with page.expect_request("**/timeline*"):
+        page.evaluate("path => { location.hash = path; }", f"/runs/{run_id[:-2]}/timeline")
+    page.evaluate("path => { location.hash = path; }", f"/runs/{other}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(other)
+    with page.expect_response("**/timeline*"):
+        waiting[0].continue_()
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 200)))")
+    assert page.url.endswith(f"#/runs/{other}")
