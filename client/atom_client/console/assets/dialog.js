@@ -77,9 +77,9 @@ class ActionDialog {
   }
 
   // Options that affect what will be done require another preview once typing stops; a reason does not.
-  change(changed, { decides = true, isTyping = false } = {}) {
+  change(changed, { affectsPlan = true, isTyping = false } = {}) {
     Object.assign(this.options, changed);
-    if (decides) {
+    if (affectsPlan) {
       Object.assign(this, { plan: null, key: "" });
       this.asking?.abort();
       this.asking = null;
@@ -177,7 +177,7 @@ function drawTable({ heading, rows }) {
 export function reasonField(options, change) {
   return html`<label class="field"><span>Reason <span class="quiet">(optional; recorded with your name)</span></span>
     <input type="text" maxlength="500" autocomplete="off" .value=${options.reason}
-      @input=${(event) => change({ reason: event.target.value }, { decides: false })}></label>`;
+      @input=${(event) => change({ reason: event.target.value }, { affectsPlan: false })}></label>`;
 }
 
 // One of several values of an option.

@@ -122,8 +122,8 @@ function grid(view) {
   // Time runs from left to right.
   const runs = data.runs.toReversed();
   const text = (query.get("q") ?? "").toLowerCase();
-  const isOdd = (id) => runs.some(({ cells }) => cells && Object.hasOwn(cells, id) && cells[id][0] !== "SUCCEEDED");
-  const isShown = (id) => id.toLowerCase().includes(text) && (!query.has("failed") || isOdd(id));
+  const hasOtherState = (id) => runs.some(({ cells }) => cells && Object.hasOwn(cells, id) && cells[id][0] !== "SUCCEEDED");
+  const isShown = (id) => id.toLowerCase().includes(text) && (!query.has("failed") || hasOtherState(id));
   const rows = data.steps.filter(isShown);
   const page = pageNumber(query, rows.length, PAGE_SIZE);
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Runs by steps"><table class="history" aria-label="Runs by steps">

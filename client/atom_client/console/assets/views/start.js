@@ -15,13 +15,14 @@ import { live } from "../vendor/lit-html/directives/live.js";
 const PAUSE_MS = 400;
 
 // What was filled in but not started, for a reader who comes back.
-let left = null;
+let draft = null;
 
 export async function start({ query, redraw }) {
   const again = query.get("again");
-  const page = again === null && left ? left : new StartPage();
-  left = null;
+  const page = again === null && draft ? draft : new StartPage();
+  // What was filled in before stays if there is nothing to fill in instead.
   if (again !== null) await page.fillIn(again);
+  draft = null;
   page.open(redraw);
   return { title: "Start a run", render: () => page.render(), close: () => page.close() };
 }
@@ -52,7 +53,7 @@ class StartPage {
     this.isClosed = true;
     clearTimeout(this.timer);
     this.asking?.abort();
-    if (!this.sending && !this.isRequested) left = this;
+    if (!this.sending && !this.isRequested) draft = this;
   }
 
   changed(isTyping, fields = {}) {
@@ -121,7 +122,7 @@ class StartPage {
       // The run may have been requested, so trying again must not request another one.
       if (error.status !== OUTDATED) this.sentKey = key;
       if (this.isClosed) {
-        left = this;
+        draft = this;
         return notify([error.message]);
       }
       this.error = error.message;
