@@ -58,6 +58,7 @@ class Wrapped:
         self._problem = problem
         self._answers = answers
         self._is_lost = False
+        self._closed = threading.Event()
 
     @property
     def documents_read(self) -> int:
@@ -70,8 +71,12 @@ class Wrapped:
             return None
         problem = self._problem()
         is_lost, self._is_lost = self._is_lost, bool(problem)
+        if problem and is_lost:
+            # As a real one, it does not answer at once that there is nothing.
+            self._closed.wait(min(within_s, 0.05))
+            return None
         if problem:
-            return None if is_lost else Batch(problem=problem)
+            return Batch(problem=problem)
         return self._inner.take(min(within_s, 0.05)) or (Batch() if is_lost else None)
 
     def bookmark(self) -> Bookmark | None:
@@ -80,6 +85,7 @@ class Wrapped:
 
     def close(self) -> None:
         """See `listening.Listening.close`."""
+        self._closed.set()
         self._inner.close()
 
 

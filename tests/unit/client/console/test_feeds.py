@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import threading
 from typing import Any
 
 import pytest
@@ -91,6 +92,7 @@ class Refusing:
     def __init__(self, batch: Batch | None) -> None:
         self.documents_read = 0
         self._batch = batch
+        self._closed = threading.Event()
 
     def listen(self, *_: Any, **__: Any) -> Refusing:
         """Return what has the problem."""
@@ -98,17 +100,19 @@ class Refusing:
 
     listen_to = listen
 
-    def take(self, within_s: float) -> Batch | None:  # noqa: ARG002 (as in the port)
-        """Report the problem."""
+    def take(self, within_s: float) -> Batch | None:
+        """Report the problem, again and again."""
         if self._batch is None:
             raise StoreError("Firestore refused to listen")
+        self._closed.wait(min(within_s, 0.05))
         return self._batch
 
     def bookmark(self) -> None:
         """Return nothing."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Take nothing any longer."""
+        self._closed.set()
 
 
 @pytest.mark.parametrize(
