@@ -75,7 +75,7 @@ def read_embedded(node: Scalar, report: Report) -> Embedded | str | Invalid:
     if _exceeds_limits(node, report):
         return INVALID
     try:
-        template = _parse_once(node.text, report) if report.via else _parse_template(node.text)
+        template = _parse_template(node.text, report.templates if report.via else None)
     except ExpressionSyntaxError as error:
         return _refuse(node, error.at, error, report)
     if not template.placeholders:
@@ -183,17 +183,18 @@ def _exceeds_limits(node: Scalar, report: Report) -> bool:
     return True
 
 
-def _parse_once(text: str, report: Report) -> Template:
-    """Return the template of an aliased value, which a file may use thousands of times."""
-    if text not in report.templates:
-        report.templates[text] = _parse_template(text)
-    return report.templates[text]
+def _parse_template(text: str, parsed: dict[str, Template] | None = None) -> Template:
+    """Return the template of a text.
 
-
-def _parse_template(text: str) -> Template:
+    `parsed` keeps those of aliased values, which a file may use thousands of times.
+    """
     from atom_workflows.expressions.templates import parse_template  # noqa: PLC0415  # see above
 
-    return parse_template(text)
+    if parsed is None:
+        return parse_template(text)
+    if text not in parsed:
+        parsed[text] = parse_template(text)
+    return parsed[text]
 
 
 def _unwrap(text: str) -> str | None:
