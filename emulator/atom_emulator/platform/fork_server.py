@@ -28,6 +28,7 @@ import ctypes
 import gc
 import json
 import os
+import re
 import runpy
 import select
 import signal
@@ -69,6 +70,8 @@ _ENDS_WITHIN_S: Final = 2.0
 _ROOM_FOR_COMMAND: Final = 1_000
 _LONGEST_REQUEST: Final = 1 << 20
 _MOST_DESCRIPTORS: Final = 16
+# Makefiles have a variable PYTHON, which Python itself does not read.
+_OF_PYTHON: Final = re.compile("PYTHON.").match
 _SET_BY_US: Final = {"PYTHONIOENCODING": "utf-8:backslashreplace", "PYTHONUNBUFFERED": "1"}
 
 
@@ -175,7 +178,7 @@ class ForkServer:
 
 
 def _variables_of_python(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith("PYTHON") and name not in _SET_BY_US}
+    return {name: value for name, value in environment.items() if _OF_PYTHON(name) and name not in _SET_BY_US}
 
 
 @contextmanager

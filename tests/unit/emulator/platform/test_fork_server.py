@@ -81,6 +81,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (folder / f"{MODULE}.py").write_text(RUN_PROGRAM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
+        # make exports it, and Python does not read it.
+        patch.setenv("PYTHON", "python3")
         yield
 
 
@@ -238,6 +240,8 @@ def test_parts_do_without_a_server_that_has_died(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         running = Part(spec(server, tmp_path, PAUSE), ends.put)
         dead = psutil.Process(psutil.Process(running.process_group).ppid())
+        # If it was started from its command, this process is its parent.
+        assert dead.pid != os.getpid()
         dead.kill()
         until(lambda: ended(dead.pid))
         assert run(spec(server, tmp_path, "raise SystemExit(3)")).exit_code == 3
