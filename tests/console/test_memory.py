@@ -17,6 +17,8 @@ def test_changes_and_views_that_were_left_leave_nothing(browser: Browser, monkey
     monkeypatch.setattr(live, "LEAST_PAUSE_S", 0.0)
     for module in (live, live_steps):
         monkeypatch.setattr(module, "KEEP_ALIVE_S", 0.1)
+    # A page that has left is noticed by the next empty line.
+    monkeypatch.setattr(live, "SILENCE_S", 0.1)
     with watching(browser, steps=200) as page:
         held = []
         for _ in range(2):

@@ -73,7 +73,9 @@ def keep_what_follows(*of: Any) -> Judgment:
 def forget_new_dependencies(*of: Any) -> Judgment:
     """Keep a step that depends on another one than before."""
     found = judge(*of)
-    choices = [one._replace(what=What.KEEP) if one.why.startswith("it depends on") else one for one in found.choices]
+    choices = [
+        one._replace(what=What.KEEP) if one.why.startswith("it now depends on") else one for one in found.choices
+    ]
     return replace(found, choices=tuple(choices))
 
 

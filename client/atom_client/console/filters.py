@@ -53,6 +53,7 @@ def number_of(name: str, default: int, *, most: int) -> int:
 
 def read_number(text: str, *, most: int) -> int | None:
     """Return the number in a text, or None if it has none from 1 to `most`."""
-    # Python refuses to read thousands of digits.
-    is_number = text.isascii() and text.isdecimal() and len(text.lstrip("0")) <= len(str(most))
-    return int(text) if is_number and 0 < int(text) <= most else None
+    # Python refuses to read thousands of digits, even zeros.
+    digits = text.lstrip("0")
+    is_number = digits.isascii() and digits.isdecimal() and len(digits) <= len(str(most))
+    return int(digits) if is_number and int(digits) <= most else None

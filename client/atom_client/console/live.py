@@ -45,8 +45,8 @@ live = Blueprint("live", __name__)
 KEEP_ALIVE_S: Final = 15.0
 """How long to wait for a change before looking at what else a stream depends on."""
 
-SILENCE_S: Final = 15.0
-"""How often to send an empty line.
+SILENCE_S: Final = 7.5
+"""How long after the last line the next empty line is sent.
 
 It shows whether anyone is still listening.
 """

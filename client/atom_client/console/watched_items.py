@@ -172,7 +172,7 @@ class ItemsViewer:
             choice = self._page.choose(self._store)
         except NoItems:
             # What else the viewer follows goes on.
-            self._is_missing = True
+            self._is_missing, self.problem = True, ""
             return {}
         self._is_missing = False
         if choice is not self._choice:
@@ -189,7 +189,7 @@ class ItemsViewer:
         return {"items": item_rows(changed)} if changed else {}
 
     def _show(self, choice: Choice) -> dict[str, Any]:
-        self._choice = choice
+        self._choice, self.problem = choice, ""
         # The next feed is entered before this one is left, since it may be the same.
         leaving = ExitStack()
         self._feed = None

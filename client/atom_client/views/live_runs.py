@@ -48,8 +48,8 @@ class LiveRuns:
         self.runs |= news
         # Newer runs push out the oldest.
         oldest = min(map(_age, self.runs.values())) if self.is_full else None
-        self.deleted -= news.keys()
         self.deleted |= {name for name, run in removed.items() if run and (oldest is None or _age(run) > oldest)}
+        self.deleted -= news.keys()
         return [*news, *removed]
 
     @property

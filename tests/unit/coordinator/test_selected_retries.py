@@ -291,7 +291,7 @@ def test_an_item_of_an_earlier_list_is_not_known_by_its_number() -> None:
     world, _ = loop()
     again(world, RUN, first=["train"])
     assert again(world, RUN, only=["train[0]"]) == ["train[0]~2/2"]
-    with pytest.raises(SelectionError, match=r"there is no item train\[4\]"):
+    with pytest.raises(SelectionError, match=r"no item train\[4\]"):
         retry_run(world.services, RUN, only=["train[4]"])
 
 

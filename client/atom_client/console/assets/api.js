@@ -32,9 +32,10 @@ export async function adoptToken() {
 
 // Take the token of another tab instead of one that was refused. Return false if there is none.
 export async function replaceToken() {
+  const refused = sessionStorage.getItem(KEY);
   sessionStorage.removeItem(KEY);
   if (isForeign()) return false;
-  const token = await askOtherTabs();
+  const token = await askOtherTabs(refused);
   if (token === null) return false;
   sessionStorage.setItem(KEY, token);
   return true;
@@ -59,9 +60,10 @@ const tabs = new BroadcastChannel(KEY);
 const WANTED = "?";
 const MOST_WAIT_MS = 500;
 
-function askOtherTabs() {
+// A tab of an earlier start may answer with the token that was refused.
+function askOtherTabs(refused = null) {
   return new Promise((resolve) => {
-    tabs.onmessage = ({ data }) => data !== WANTED && resolve(data);
+    tabs.onmessage = ({ data }) => data !== WANTED && data !== refused && resolve(data);
     setTimeout(() => resolve(null), MOST_WAIT_MS);
     tabs.postMessage(WANTED);
   });

@@ -5,7 +5,7 @@ import { follow } from "./api.js";
 const HIDDEN_MS = 60_000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 15_000;
-// The server sends something every 15 seconds, even if only an empty line.
+// The server sends something at least every 23 seconds, even if only an empty line.
 const SILENCE_MS = 45_000;
 
 export class Live {

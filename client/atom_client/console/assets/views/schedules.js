@@ -85,7 +85,7 @@ class SchedulesPage {
   }
 
   async readMore(file) {
-    const count = this.instantsOf(file).length + MORE_INSTANTS;
+    const count = Math.min(MOST, this.instantsOf(file).length + MORE_INSTANTS);
     try {
       const found = await get(`/schedules/next?${new URLSearchParams({ path: file.path, count })}`);
       Object.assign(this, { error: "" }).more[file.path] = found.next;

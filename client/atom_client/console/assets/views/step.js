@@ -62,6 +62,7 @@ async function readWhileDue(view, read) {
       view.error = error.message;
       // The stream does not repeat what has changed.
       const isPassing = error.status === 0 || error.status >= 500;
+      clearTimeout(view.again);
       if (view.live && isPassing) view.again = setTimeout(view.refresh, AGAIN_MS);
     });
   }
@@ -75,7 +76,7 @@ function openItems(view) {
   // The stream brings the changes.
   if (view.items && !view.items.error && isLive()) return;
   view.items ??= new Items({ run, step: shown.id, redraw: view.redraw, onOpen: () => view.live?.reopen(), isLive });
-  view.items.open();
+  view.items.open(view.items.asked);
 }
 
 // The step is read again whenever the stream says so, until its run has ended.
