@@ -204,8 +204,9 @@ def test_action_that_could_not_be_prepared_can_be_tried_again(open_console: Open
     expect(dialog.get_by_role("alert")).to_contain_text("the database is busy")
     expect(dialog.get_by_text("Reading …")).to_have_count(0)
     dialog.get_by_role("button", name="Ask again").click()
-    expect(dialog.get_by_role("alert")).to_have_count(0)
     expect(dialog.get_by_label("Reason")).to_be_visible()
+    # The preview may have something else to say.
+    expect(dialog.get_by_role("alert").filter(has_text="the database is busy")).to_have_count(0)
 
 
 def test_options_cannot_change_while_an_action_is_sent(open_console: OpenConsole) -> None:
