@@ -236,7 +236,7 @@ def main(control: socket.socket) -> NoReturn:
 
 def _launch(request: bytes, stdin: int, status: int, log: int, *others: int) -> NoReturn:
     """Supervise what the platform asks for, in a new process."""
-    code = 1
+    launcher, code, is_reported = os.getpid(), 1, False
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
@@ -250,13 +250,16 @@ def _launch(request: bytes, stdin: int, status: int, log: int, *others: int) -> 
         _show_command(asked["command"])
         # If the platform has ended, `supervise` sees that.
         with suppress(OSError):
-            os.write(status, f"{os.getpid()}\n".encode())
+            os.write(status, f"{launcher}\n".encode())
+        is_reported = True
         code = supervise(partial(_run, asked["command"], status), others[0] if asked["listens"] else None)
-        with suppress(OSError):
-            os.write(status, f"{code}\n".encode())
     except BaseException:  # noqa: BLE001 - a fork must not go on as the server
         traceback.print_exc()
     finally:
+        # The command's process may fail here, too.
+        if is_reported and os.getpid() == launcher:
+            with suppress(OSError):
+                os.write(status, f"{code}\n".encode())
         os._exit(code)
 
 
@@ -275,6 +278,10 @@ def _run(command: Sequence[str], status: int) -> NoReturn:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
         if isinstance(ending.code, str):
             sys.stderr.write(f"{ending.code}\n")
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except BaseException:  # noqa: BLE001 - a fork must not go on as the server
         traceback.print_exc()
     finally:

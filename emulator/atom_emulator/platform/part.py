@@ -124,7 +124,8 @@ class Part:
         try:
             self._process = self._launch()
         except OSError as error:
-            with append_to(self.log) as log:
+            # What kept the process from starting may keep the log from being written.
+            with suppress(OSError), append_to(self.log) as log:
                 log.write(f"no process could be started: {error}\n".encode())
         else:
             forked.close()
@@ -144,6 +145,11 @@ class Part:
     def was_killed(self) -> bool:
         """True if a signal ended the command, or the process that supervises it."""
         return self.exit_code is not None and not 0 <= self.exit_code <= LAST_EXIT_CODE
+
+    def forbid_start(self) -> None:
+        """Let a process that has not started yet never do so."""
+        with self._ending:
+            self._is_to_end = True
 
     def terminate(self) -> None:
         """Ask the whole group to end."""

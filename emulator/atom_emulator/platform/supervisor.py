@@ -91,6 +91,9 @@ class Supervisor:
         if not first:
             self._stopped.wait(self._grace_s + 1)
             return
+        # Ending one of them may end the fork server, which then starts none of the others.
+        for part in parts:
+            part.forbid_start()
         for part in parts:
             part.terminate()
         deadline = time.monotonic() + self._grace_s

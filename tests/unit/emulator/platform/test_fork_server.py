@@ -18,10 +18,11 @@ import psutil
 import pytest
 
 from atom_emulator.platform import fork_server as module
-from atom_emulator.platform.fork_server import PRELOADED, ForkServer, fork_server
+from atom_emulator.platform.fork_server import PRELOADED, ForkedProcess, ForkServer, fork_server
 from atom_emulator.platform.function_process import serving_environment
 from atom_emulator.platform.part import Part, PartSpec
 from atom_emulator.platform.servers import PYTHON
+from atom_emulator.platform.supervisor import Supervisor
 from unit.emulator.platform.processes import ended, family, gone, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a fork server")
@@ -127,11 +128,13 @@ def spec(
     )
 
 
-def run(chosen: PartSpec) -> Part:
-    """Run a part to its end."""
+def run(chosen: PartSpec, *, is_forked: bool = True) -> Part:
+    """Run a part to its end, started as a fork or from its command."""
     ends: queue.Queue[Part] = queue.Queue()
     Part(chosen, ends.put)
-    return ends.get(timeout=60)
+    part = ends.get(timeout=60)
+    assert isinstance(part._process, ForkedProcess) == is_forked
+    return part
 
 
 @pytest.mark.parametrize(
@@ -143,6 +146,7 @@ def run(chosen: PartSpec) -> Part:
         ("1 / 0", 1, "ZeroDivisionError: division by zero"),
         ("import os; os.kill(os.getpid(), 9)", 137, "(its log is empty)"),
         ("import os; os.kill(os.getpid(), 15)", 143, "(its log is empty)"),
+        ("import os; os.kill(os.getpid(), 2)", 130, "KeyboardInterrupt"),
     ],
 )
 def test_it_ends_as_the_command_would(server: ForkServer, tmp_path: Path, program: str, code: int, said: str) -> None:
@@ -173,7 +177,7 @@ def test_it_behaves_like_a_new_interpreter(server: ForkServer, tmp_path: Path) -
     )
     forked = spec(server, tmp_path, program)
     launched = PartSpec(name="part", command=forked.command, environment=forked.environment, log=tmp_path / "launched")
-    assert run(forked).log_tail() == run(launched).log_tail()
+    assert run(forked).log_tail() == run(launched, is_forked=False).log_tail()
 
 
 def test_parts_draw_different_numbers(server: ForkServer, tmp_path: Path) -> None:
@@ -244,7 +248,7 @@ def test_parts_do_without_a_server_that_has_died(tmp_path: Path) -> None:
         assert dead.pid != os.getpid()
         dead.kill()
         until(lambda: ended(dead.pid))
-        assert run(spec(server, tmp_path, "raise SystemExit(3)")).exit_code == 3
+        assert run(spec(server, tmp_path, "raise SystemExit(3)"), is_forked=False).exit_code == 3
         assert not running.exited.is_set()
         running.kill()
         assert ends.get(timeout=60) is running
@@ -269,7 +273,20 @@ def test_a_server_that_hangs_is_done_without(tmp_path: Path, monkeypatch: pytest
     """It is killed when its time is up, and the part is started from its command."""
     monkeypatch.setattr(module, "STARTS_WITHIN_S", 0.1)
     with serving(tmp_path) as server:
-        assert run(spec(server, tmp_path, "raise SystemExit(3)")).exit_code == 3
+        assert run(spec(server, tmp_path, "raise SystemExit(3)"), is_forked=False).exit_code == 3
+
+
+@pytest.mark.usefixtures("importing")
+def test_a_stop_starts_none_of_the_parts_that_wait(tmp_path: Path) -> None:
+    """The fork server ends with the first of them, and the others are not started from their commands instead."""
+    supervisor = Supervisor(grace_s=3.0, on_crash=print)
+    with serving(tmp_path) as server:
+        parts = [supervisor.start(spec(server, tmp_path, "print('up')")) for _ in range(3)]
+        importer(tmp_path)
+        supervisor.stop()
+        for part in parts:
+            with pytest.raises(ProcessLookupError):
+                _ = part.process_group
 
 
 @pytest.mark.usefixtures("importing")

@@ -131,9 +131,12 @@ child.main(["--", sys.executable, "-c", "print('it runs')"])
 def test_a_command_does_not_start_without_its_launcher() -> None:
     """If the launcher is SIGKILLed between its fork and the command, the command is not run by anyone."""
     command = [sys.executable, "-c", KILLED_AT_THE_FORK]
-    killed = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert killed.stdout == b""
+    # A launcher kills its group once its input ends.
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.read() == b""
+        assert killed.wait(60) == -signal.SIGKILL
 
 
 def test_an_input_that_cannot_be_read_is_taken_for_the_askers_end() -> None:
