@@ -64,7 +64,7 @@ def _find(listed: Sequence[object], name: str) -> object | None:
 
 
 def _looks_own(deployment: Deployment, url: str) -> bool:
-    """Return True if a URL can be that of the runner function, which is gone.
+    """Return True if a URL could belong to the deleted runner function.
 
     A service of Cloud Run has the address NAME-HASH-REGION.a.run.app or NAME-PROJECT_NUMBER.REGION.run.app. Other
     services, whose names merely begin with the function's name, have more parts.

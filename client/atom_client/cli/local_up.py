@@ -102,8 +102,8 @@ def _name_some(runs: Sequence[str]) -> str:
 def _script_note(script: str) -> str:
     again = clean(f"--mock-script {shlex.quote(script)}")
     return (
-        f"open runs began with {again}, which was not given. Their jobs keep what it said, but steps that have not "
-        f"begun run without a script. To use it, press Ctrl-C and repeat the command with {again}."
+        f"some open runs were started with {again}, which was not given this time. Their jobs keep using it, but steps "
+        f"that have not begun will run without a script. To use it, press Ctrl-C and repeat the command with {again}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Cancel runs, retry them in place, or repair them by new runs.
+"""Cancel runs, retry them in place, or repair them with new runs.
 
 With `"dry_run": true`, the response is the plan and a digest of what the plan depends on. A request that changes
 something sends that digest as `seen`, and is refused if the plan is no longer the one that the user saw.

@@ -47,8 +47,8 @@ class Database:
     `now` returns the time; commit times increase strictly even if the clock stands still. Paths are relative:
     `runs/r1`. Callers must not modify the records that they receive or the values that they pass in.
 
-    With `kept`, the database begins with the documents that are kept there, and a commit succeeds only once it is kept
-    there, too. Its methods then also raise `Unavailable`.
+    With `kept`, the database is loaded from the documents stored there, and a commit succeeds only once it is stored
+    there as well. The methods may then also raise `Unavailable`.
     """
 
     def __init__(self, now: Callable[[], datetime], kept: Kept | None = None) -> None:

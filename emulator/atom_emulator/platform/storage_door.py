@@ -37,7 +37,7 @@ class StorageDoor:
     def stop(self) -> None:
         """Stop listening.
 
-        Open connections end when the server ends.
+        Open connections are closed when the server shuts down.
         """
         self._server.shutdown()
         self._server.server_close()

@@ -158,7 +158,7 @@ def _touch(services: Services, run: RunRecord, group: Group, count: int = 1) -> 
 def give_places(services: Services, run: RunRecord, group: Group, seen: Occupancy, count: int) -> Write:
     """Return the write that lets runs begin.
 
-    The store refuses it if someone else has given a place away in the meantime.
+    The store refuses it if someone else has allocated a place in the meantime.
     """
     touch = _touch(services, run, group, count)
     if seen.version is None:
