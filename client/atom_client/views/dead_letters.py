@@ -222,17 +222,19 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         "run": letter.run_id,
         "event": letter.event_id,
         # A value that is not a time is shown as received.
-        "published": letter.published_at if published is None else local_time(published),
-        "dead since": local_time(letter.dead_since),
+        "published": letter.published_at,
+        "dead since": str(letter.dead_since),
         "replayed by": letter.replayed_by,
         "attributes": ", ".join(f"{name}={value}" for name, value in sorted(letter.attributes.items())),
     }
+    # Only what others have written is escaped: the console's times have marks.
+    times = {"published": published, "dead since": letter.dead_since}
     for name, value in known.items():
-        if value:
-            yield (
-                name,
-                clip(escaped(" ".join(value.split())), 2 * _LONGEST_VALUE if name == "reason" else _LONGEST_VALUE),
-            )
+        longest = 2 * _LONGEST_VALUE if name == "reason" else _LONGEST_VALUE
+        if (moment := times.get(name)) is not None:
+            yield name, local_time(moment)
+        elif value:
+            yield name, clip(escaped(" ".join(value.split())), longest)
 
 
 def body_text(letter: DeadLetter) -> str:

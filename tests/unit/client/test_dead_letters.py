@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +15,8 @@ from click.testing import CliRunner
 from atom_client.cli.commands import cli
 from atom_client.cli.dead_letters import drop_letters, list_letters, replay_letters, show_letter
 from atom_client.errors import Failure, Misuse
-from atom_client.text import escaped
-from atom_client.views.dead_letters import Desk, reason
+from atom_client.text import TIME_MARK, escaped, mark_times
+from atom_client.views.dead_letters import Desk, facts, reason
 from atom_emulator.testing.world import START, World
 from atom_workflows.errors import BusUnavailable
 from atom_workflows.messages.dead_letters import REPLAY_OF, REPLAYED_BY, DeadLetter, GivenUp, dead_letter_message
@@ -378,3 +379,29 @@ def test_the_commands_need_to_know_where_the_letters_are(args: list[str]) -> Non
 def test_what_would_move_a_cursor_is_spelt_out() -> None:
     """Letters of every script stay, as do tabs and line ends."""
     assert escaped("é\t世\n\x1b[31m\x9b\u202e\ud800\r") == "é\t世\n\\x1b[31m\\x9b\\u202e\\ud800\\r"
+
+
+def test_the_times_of_a_letter_keep_their_marks() -> None:
+    """A page finds times by their marks, which are not escaped like what others have written."""
+    letter = DeadLetter(
+        id="1",
+        topic="start",
+        reason="because",
+        error="\x1b[31m",
+        deliveries=1,
+        event_id="e-1",
+        published_at=START.isoformat(),
+        dead_since=START,
+        data=b"",
+        attributes={},
+    )
+
+    def shown() -> dict[str, str]:
+        mark_times()
+        return dict(facts(letter))
+
+    found = copy_context().run(shown)
+    assert found["error"] == r"\x1b[31m"
+    for name in ("published", "dead since"):
+        assert found[name].startswith(TIME_MARK)
+        assert "\\u" not in found[name]
