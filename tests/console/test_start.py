@@ -153,6 +153,18 @@ def test_what_was_filled_in_and_what_was_requested_outlive_the_page(open_console
     expect(page.get_by_label("Text")).to_have_value("")
 
 
+def test_form_that_was_filled_in_from_a_run_is_not_kept(open_console: OpenConsole) -> None:
+    """Otherwise, the labels of that run would be given to the next one that is started, from whichever file."""
+    world = World()
+    run_id = world.upload("steps: [{id: a, task: {imageUri: image}}]")
+    world.settle_down()
+    page = open_console(world.services, path=f"/start?again={run_id}")
+    expect(page.get_by_label("In a bucket")).to_have_value("gs://bucket/workflows/flow.yaml")
+    page.get_by_role("link", name="Schedules", exact=True).click()
+    page.get_by_role("link", name="Start", exact=True).click()
+    expect(page.get_by_label("In a bucket")).to_have_value("")
+
+
 def test_start_that_timed_out_is_repeated_with_its_key(open_console: OpenConsole) -> None:
     """The first message may have been accepted; a second one with another key would start a second run."""
     world = World()

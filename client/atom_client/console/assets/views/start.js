@@ -53,7 +53,8 @@ class StartPage {
     this.isClosed = true;
     clearTimeout(this.timer);
     this.asking?.abort();
-    if (!this.sending && !this.isRequested) draft = this;
+    // What was filled in from a run is filled in again by its address; in another form, its labels would go unnoticed.
+    if (!this.sending && !this.isRequested && !this.again) draft = this;
   }
 
   changed(isTyping, fields = {}) {
