@@ -162,7 +162,7 @@ def test_more_instants_go_when_the_schedule_changes(open_console: OpenConsole) -
 
 
 def test_two_new_runs_in_one_line_are_two_columns(open_console: OpenConsole) -> None:
-    """They push out the two oldest, and steps that nobody has read are no empty cells."""
+    """They push out the two oldest, and unread steps do not look like missing ones."""
     page = held(history(10), open_console, "/runs")
     page.evaluate("name => { location.hash = `/workflows/${encodeURIComponent(name)}?runs=10`; }", NAME)
     expect(page.locator("thead a")).to_have_count(10)
@@ -219,7 +219,7 @@ def test_options_cannot_change_while_an_action_is_sent(open_console: OpenConsole
     expect(confirm).to_be_enabled()
     waiting: list[Route] = []
     # Playwright cannot call a method that is written in C.
-    page.route(f"**/api/runs/{run_id}/cancel", lambda route: waiting.append(route))  # noqa: PLW0108
+    page.route(f"**/api/runs/{run_id}/cancel", lambda route: waiting.append(route))  # noqa: PLW0108 (see above)
     confirm.click()
     expect(dialog.get_by_label("Reason")).to_be_disabled()
     waiting[0].continue_()
@@ -232,7 +232,7 @@ def test_late_answer_leaves_the_address_of_the_next_page_alone(open_console: Ope
     other = world.start(chain(1), run_key="other")
     page = open_console(world.services)
     waiting: list[Route] = []
-    page.route("**/timeline*", lambda route: waiting.append(route))  # noqa: PLW0108
+    page.route("**/timeline*", lambda route: waiting.append(route))  # noqa: PLW0108 (as above)
     with page.expect_request("**/timeline*"):
         page.evaluate("path => { location.hash = path; }", f"/runs/{run_id[:-2]}/timeline")
     page.evaluate("path => { location.hash = path; }", f"/runs/{other}")

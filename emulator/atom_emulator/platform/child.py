@@ -74,7 +74,7 @@ def _leave_signal_to_command(_signum: int, _frame: object) -> None:
 
 
 def _kill_group_after_parent() -> None:
-    with suppress(OSError):  # A pipe that cannot be read says nothing of the parent any more.
+    with suppress(OSError):  # Without its pipe, this process cannot tell whether its parent lives.
         while os.read(0, 1):
             pass
     os.killpg(0, signal.SIGKILL)

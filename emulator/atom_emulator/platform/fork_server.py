@@ -299,7 +299,7 @@ def _show_command(command: Sequence[str]) -> None:
     """
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     begin, end = int(fields[45]), int(fields[46])
-    if 0 < begin < end:  # They are 0 if the kernel does not tell.
+    if 0 < begin < end:  # They are 0 if the kernel hides them.
         text = b"\0".join(word.encode(errors="replace") for word in command)
         ctypes.memmove(begin, text[: end - begin - 1].ljust(end - begin, b"\0"), end - begin)
 

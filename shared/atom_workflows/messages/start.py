@@ -93,7 +93,7 @@ class StartRequested:
     """A run to start.
 
     Its workflow is a stored file (`workflow_path` at a `generation`) or an inline `definition`. `key` identifies the
-    run (see run_ids.py). `trigger` tells users how the start was triggered, and `warnings` lists the fields of the
+    run (see run_ids.py). `trigger` says what started the run, and `warnings` lists the fields of the
     message that were ignored.
     """
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from click.testing import CliRunner
@@ -104,21 +104,23 @@ def test_list_shows_where_each_came_from_and_why(platform: Platform) -> None:
     assert ours.endswith("the store is away")
 
 
+LETTER: Final = DeadLetter(
+    id="1",
+    topic="steps",
+    reason="",
+    error="",
+    deliveries=1,
+    event_id="e-1",
+    published_at="",
+    dead_since=START,
+    data=b"",
+    attributes={},
+)
+
+
 def test_one_delivery_is_one_time() -> None:
     """A letter that was delivered once was delivered one time."""
-    letter = DeadLetter(
-        id="1",
-        topic="steps",
-        reason="",
-        error="",
-        deliveries=1,
-        event_id="e-1",
-        published_at="",
-        dead_since=START,
-        data=b"",
-        attributes={},
-    )
-    assert reason(letter).startswith("delivered 1 time without success; ")
+    assert reason(LETTER).startswith("delivered 1 time without success; ")
 
 
 @dataclass(slots=True)
@@ -383,18 +385,7 @@ def test_what_would_move_a_cursor_is_spelt_out() -> None:
 
 def test_the_times_of_a_letter_keep_their_marks() -> None:
     """A page finds times by their marks, which are not escaped like what others have written."""
-    letter = DeadLetter(
-        id="1",
-        topic="start",
-        reason="because",
-        error="\x1b[31m",
-        deliveries=1,
-        event_id="e-1",
-        published_at=START.isoformat(),
-        dead_since=START,
-        data=b"",
-        attributes={},
-    )
+    letter = replace(LETTER, published_at=START.isoformat(), error="\x1b[31m")
 
     def shown() -> dict[str, str]:
         mark_times()

@@ -82,7 +82,7 @@ def test_named_runs_that_have_not_begun_take_no_place(console: WatchedConsole, w
 
 
 def test_a_run_is_followed_until_its_last_step_is_shown(outages: Outages, world: World) -> None:
-    """A page that comes back after a run has ended is told of its steps, though they arrive after the run."""
+    """A page that comes back after a run has ended gets its steps, even if they arrive after the run."""
     run_id = world.start(chain(2))
     world.run_to_end(run_id)
     outages.listener.steps_answer.clear()

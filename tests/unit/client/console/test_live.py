@@ -197,7 +197,7 @@ def test_no_run_of_a_long_list_loses_its_progress(
 
 
 def test_a_run_that_ends_has_no_progress(console: WatchedConsole, world: World) -> None:
-    """A page that keeps what was counted is told to forget it."""
+    """The stream clears a count that the page still shows."""
     run_id = world.start(chain(2))
     world.settle_down()
     opened = console.ask("/runs")
